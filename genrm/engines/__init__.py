@@ -1,0 +1,1 @@
+"""Engines: whatever turns a rendered prompt into a completion with label log-probabilities."""

@@ -1,0 +1,18 @@
+"""Where the models that ship with the package lie.
+
+They are ordinary folders that `from_pretrained` loads; a hub id or any other folder takes their place by configuration.
+"""
+
+from pathlib import Path
+
+_WEIGHTS = Path(__file__).parent / "weights"
+
+
+def judge_folder() -> Path:
+    """The judge that is used when none is configured. Its card is `README.md` in that folder."""
+    return _WEIGHTS / "judge"
+
+
+def base_folder() -> Path:
+    """The base model that the shipped judge was trained from."""
+    return _WEIGHTS / "base"

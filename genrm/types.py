@@ -1,0 +1,130 @@
+"""The nouns of the project: what is judged, what the model wrote, and what we conclude from it.
+
+Words: **A / B** are the caller's names of the two responses; **first / second** are positions in one prompt. They are
+never mixed: a `Reading` knows which response stood first, a `Verdict` speaks only of A and B. `Comparison` holds
+decoded images and is a plain dataclass; everything that goes over the wire is a frozen pydantic model.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from PIL.Image import Image
+from pydantic import BaseModel, ConfigDict, Field
+
+Response = Literal["A", "B"]
+Mode = Literal["critique", "fast"]
+Status = Literal["decided", "tie", "abstained"]
+ProbabilitySource = Literal["logprobs", "votes"]
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """Two responses to one question about one or more images.
+
+    images: decoded RGB pictures, upright and without alpha (service intake or the caller sees to that), at least one.
+    """
+
+    images: tuple[Image, ...]
+    question: str
+    response_a: str
+    response_b: str
+
+    def swap(self) -> "Comparison":
+        """The same comparison with the caller's names A and B exchanged."""
+        return Comparison(
+            images=self.images, question=self.question, response_a=self.response_b, response_b=self.response_a
+        )
+
+
+class WireModel(BaseModel):
+    """A frozen value that is sent as JSON. Unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Probabilities(WireModel):
+    """How likely each response is the better one, in [0, 1]; the two sum to 1."""
+
+    A: float = Field(ge=0, le=1)
+    B: float = Field(ge=0, le=1)
+
+
+class Reading(WireModel):
+    """What the model wrote for one order of the two responses."""
+
+    first: Response = Field(description="Which response stood first in this prompt.")
+    critique: str = Field(description="The model's text before its last verdict; empty in fast mode.")
+    probabilities: Probabilities | None = Field(description="P per response from this reading; null when unparsed.")
+    label_mass: float = Field(ge=0, le=1, description="Probability put on legal labels at the verdict position.")
+    finish_reason: FinishReason = Field(
+        description="`stop`: the model ended its text. `length`: it hit the token limit."
+    )
+    completion_tokens: int = Field(ge=0)
+
+
+class Detection(WireModel):
+    """One object that a vision expert found."""
+
+    phrase: str
+    score: float = Field(ge=0, le=1)
+    box: tuple[float, float, float, float] = Field(description="x1, y1, x2, y2 in pixels of the original image.")
+    expert: str
+
+
+class Evidence(WireModel):
+    """What the image says about one object that a response claims."""
+
+    phrase: str = Field(description="The object, as the response names it.")
+    polarity: Literal["affirmed", "denied"]
+    count: int | None = Field(default=None, ge=0, description="How many the response claims, where it says so.")
+    finding: Literal["supported", "unsupported", "contradicted", "unchecked"]
+    detections: tuple[Detection, ...] = ()
+
+
+class EvidencePair(WireModel):
+    """Evidence per response."""
+
+    A: tuple[Evidence, ...] = ()
+    B: tuple[Evidence, ...] = ()
+
+
+class Usage(WireModel):
+    """Tokens spent on one judgement, image tokens included, summed over readings."""
+
+    prompt_tokens: int = Field(ge=0, description="Tokens in all prompts, whether computed or taken from a cache.")
+    completion_tokens: int = Field(ge=0)
+    cached_tokens: int = Field(ge=0, description="Prompt tokens not computed again: shared between orders or requests.")
+
+
+class Timings(WireModel):
+    """Where the time went, in milliseconds. `total` is wall time and may exceed the sum of the parts."""
+
+    queue: float = 0.0
+    media: float = 0.0
+    experts: float = 0.0
+    engine: float = 0.0
+    total: float = 0.0
+
+
+class Verdict(WireModel):
+    """The answer over both orders and all samples.
+
+    `margin` = P(A) − P(B) in [−1, 1]; `confidence` = top probability × label mass in [0, 1]. `tie` and `abstained` have
+    `preferred` null; `abstained` has a `reason`, and null probabilities when nothing was parsed.
+    """
+
+    status: Status
+    reason: str | None = None
+    preferred: Response | None
+    probabilities: Probabilities | None
+    margin: float | None = Field(default=None, ge=-1, le=1)
+    confidence: float = Field(ge=0, le=1)
+    consistent: bool | None = Field(description="Both orders prefer the same response; null when one is unparsed.")
+    label_mass: float = Field(ge=0, le=1)
+    probability_source: ProbabilitySource
+    critique: str
+    readings: tuple[Reading, ...]
+    evidence: EvidencePair = EvidencePair()
+    usage: Usage
+    timings_ms: Timings
