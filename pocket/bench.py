@@ -1,0 +1,221 @@
+"""The pocket benchmark: how good a judge is on comparisons whose truth is known.
+
+Every comparison is judged in both orders by `genrm.judge` on any engine, and the report gives accuracy by group, kind and kind of error
+with 95 % Wilson intervals, consistency, first-position rate, unparsed rate, label mass and calibration (ECE, reliability diagram). Beside it
+stand two blind baselines: the shorter answer, and the same judge looking at a blank picture. A tie counts one half; an abstention
+counts as wrong and is reported apart.
+
+Run: `vl-genrm pocket bench --split held-out --n 2000`.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from genrm.judge import Judge, JudgeOptions
+from genrm.types import Comparison, Verdict
+from pocket.drawing import draw_scene
+from pocket.rows import Row, make_row
+from pocket.scenes import SIZE_PIXELS, Split
+
+NUM_BINS = 10
+_NORMAL_95 = 1.959963984540054
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """A proportion with its 95 % Wilson interval."""
+
+    value: float
+    low: float
+    high: float
+    num: int
+
+
+async def judge_rows(
+    judge: Judge, rows: Sequence[Row], *, options: JudgeOptions, concurrency: int = 32, blank: bool = False
+) -> list[Verdict]:
+    """Verdicts for all rows, in order. blank: show an empty grey picture instead of the scene."""
+    gate = asyncio.Semaphore(concurrency)
+    bar = tqdm(total=len(rows), desc="judge" + (" blank" if blank else ""), unit="pair")
+
+    async def one(row: Row) -> Verdict:
+        async with gate:
+            picture = Image.new("RGB", (SIZE_PIXELS, SIZE_PIXELS), (128, 128, 128)) if blank else draw_scene(row.scene)
+            comparison = Comparison(
+                images=(picture,), question=row.question, response_a=row.response_a, response_b=row.response_b
+            )
+            verdict = await judge.judge(comparison, options)
+            bar.update()
+            return verdict
+
+    try:
+        return list(await asyncio.gather(*(one(row) for row in rows)))
+    finally:
+        bar.close()
+
+
+def rows_of(split: Split, num_rows: int, *, seed: int = 0) -> list[Row]:
+    """The first rows of a split."""
+    return [make_row(split, index, seed=seed) for index in range(num_rows)]
+
+
+def wilson(successes: float, num: int) -> Share:
+    """The share of successes with its 95 % Wilson score interval; successes may be halves (ties)."""
+    if num == 0:
+        return Share(value=float("nan"), low=0.0, high=1.0, num=0)
+    share, z2 = successes / num, _NORMAL_95**2
+    centre = (share + z2 / (2 * num)) / (1 + z2 / num)
+    half = _NORMAL_95 / (1 + z2 / num) * (share * (1 - share) / num + z2 / (4 * num**2)) ** 0.5
+    return Share(value=share, low=max(0.0, centre - half), high=min(1.0, centre + half), num=num)
+
+
+def score(row: Row, verdict: Verdict) -> float:
+    """1 right, 0 wrong or abstained, 0.5 tie."""
+    if verdict.status == "tie":
+        return 0.5
+    return float(verdict.preferred == row.label)
+
+
+def summarise(rows: Sequence[Row], verdicts: Sequence[Verdict]) -> dict[str, object]:
+    """The report as JSON-ready values. Shares are in [0, 1]; label mass and ECE too."""
+    scores = [score(row, verdict) for row, verdict in zip(rows, verdicts, strict=True)]
+    readings = [reading for verdict in verdicts for reading in verdict.readings]
+    parsed = [r for r in readings if r.probabilities is not None]
+    chose_first = sum(getattr(r.probabilities, r.first) > 0.5 for r in parsed)
+    known = [v.consistent for v in verdicts if v.consistent is not None]
+    confidences, right = _confidences(rows, verdicts)
+    return {
+        "overall": _share(sum(scores), len(scores)),
+        "by_group": _by(rows, scores, lambda row: str(row.group)),
+        "by_kind": _by(rows, scores, lambda row: row.kind),
+        "by_error_kind": _by(rows, scores, lambda row: str(row.error_kind)),
+        "consistency": _share(sum(known), len(known)),
+        "first_position_rate": _share(chose_first, len(parsed)),
+        "unparsed_rate": _share(len(readings) - len(parsed), len(readings)),
+        "ties": sum(v.status == "tie" for v in verdicts),
+        "abstained": sum(v.status == "abstained" for v in verdicts),
+        "label_mass": float(np.mean([r.label_mass for r in readings])) if readings else None,
+        "ece": expected_calibration_error(confidences, right),
+        "reliability": reliability_bins(confidences, right),
+        "shorter_answer_baseline": _share(*_shorter_answer(rows)),
+    }
+
+
+def expected_calibration_error(confidences: np.ndarray, right: np.ndarray) -> float:
+    """ECE over ten equal-width bins of [0.5, 1]: mean |accuracy − confidence|, weighted by bin size, in [0, 1]."""
+    bins = reliability_bins(confidences, right)
+    total = sum(row["num"] for row in bins)
+    return float(sum(row["num"] * abs(row["accuracy"] - row["confidence"]) for row in bins) / max(total, 1))
+
+
+def reliability_bins(confidences: np.ndarray, right: np.ndarray) -> list[dict[str, float]]:
+    """Mean confidence, accuracy and size of each bin that is not empty."""
+    index = np.clip(((confidences - 0.5) * 2 * NUM_BINS).astype(int), 0, NUM_BINS - 1)
+    rows = []
+    for number in range(NUM_BINS):
+        mask = index == number
+        if mask.any():
+            rows.append(
+                {
+                    "confidence": float(confidences[mask].mean()),
+                    "accuracy": float(right[mask].mean()),
+                    "num": int(mask.sum()),
+                }
+            )
+    return rows
+
+
+def print_report(report: dict[str, object]) -> str:
+    """The report as a table for people."""
+    lines = [f"{'':28}{'accuracy':>9}  {'95 % interval':<16}{'n':>6}"]
+
+    def add(name: str, share: object) -> None:
+        assert isinstance(share, dict)
+        lines.append(f"{name:28}{share['value']:>9.3f}  [{share['low']:.3f}, {share['high']:.3f}]  {share['num']:>6}")
+
+    add("overall", report["overall"])
+    for title in ("by_group", "by_kind", "by_error_kind"):
+        lines.append("-- " + title.replace("_", " "))
+        part = report[title]
+        assert isinstance(part, dict)
+        for name, share in part.items():
+            add("  " + name, share)
+    lines.append("-- baselines")
+    add("  shorter answer", report["shorter_answer_baseline"])
+    if "blank_image" in report:
+        add("  same judge, blank image", report["blank_image"])
+    lines.append("-- behaviour")
+    for name in ("consistency", "first_position_rate", "unparsed_rate"):
+        add("  " + name.replace("_", " "), report[name])
+    lines.append(f"  label mass {report['label_mass']:.4f}   ECE {report['ece']:.4f}   ties {report['ties']}   abstained {report['abstained']}")
+    return "\n".join(lines)
+
+
+def save_report(report: dict[str, object], folder: Path, name: str) -> None:
+    """Write `<name>.json`, `<name>.txt` and the reliability diagram `<name>.png` into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
+    (folder / f"{name}.txt").write_text(print_report(report) + "\n")
+    _draw_reliability(report, folder / f"{name}.png")
+
+
+def _draw_reliability(report: dict[str, object], path: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    bins = report["reliability"]
+    assert isinstance(bins, list)
+    figure, (top, bottom) = plt.subplots(
+        2, 1, figsize=(5, 6), layout="constrained", sharex=True, gridspec_kw={"height_ratios": [3, 1]}
+    )
+    x, y, num = ([row[key] for row in bins] for key in ("confidence", "accuracy", "num"))
+    shares = [wilson(a * n, n) for a, n in zip(y, num, strict=True)]
+    errors = [[s.value - s.low for s in shares], [s.high - s.value for s in shares]]
+    top.plot([0.5, 1], [0.5, 1], color="0.6", linestyle="--", label="perfect calibration")
+    top.errorbar(x, y, yerr=errors, marker="o", capsize=3, color="#0072B2", label="judge, 95 % interval")
+    top.set(ylabel="accuracy", ylim=(0, 1.03), title=f"Reliability (ECE {report['ece']:.3f})")
+    top.legend(loc="lower right")
+    bottom.bar(x, num, width=0.03, color="#0072B2")
+    bottom.set(xlabel="probability of the preferred response", ylabel="comparisons", xlim=(0.48, 1.02))
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _confidences(rows: Sequence[Row], verdicts: Sequence[Verdict]) -> tuple[np.ndarray, np.ndarray]:
+    """Top probability and whether it was right, of all verdicts that have probabilities."""
+    pairs = [
+        (max(v.probabilities.A, v.probabilities.B), score(row, v))
+        for row, v in zip(rows, verdicts, strict=True)
+        if v.probabilities is not None
+    ]
+    values = np.array(pairs, dtype=float).reshape(-1, 2)
+    return values[:, 0], values[:, 1]
+
+
+def _shorter_answer(rows: Sequence[Row]) -> tuple[float, int]:
+    def one(row: Row) -> float:
+        lengths = len(row.response_a), len(row.response_b)
+        return 0.5 if lengths[0] == lengths[1] else float(("A" if lengths[0] < lengths[1] else "B") == row.label)
+
+    return sum(map(one, rows)), len(rows)
+
+
+def _share(successes: float, num: int) -> dict[str, float]:
+    share = wilson(successes, num)
+    return {"value": share.value, "low": share.low, "high": share.high, "num": share.num}
+
+
+def _by(rows: Sequence[Row], scores: Sequence[float], key: Callable[[Row], str]) -> dict[str, dict[str, float]]:
+    parts: dict[str, list[float]] = {}
+    for row, value in zip(rows, scores, strict=True):
+        parts.setdefault(key(row), []).append(value)
+    return {name: _share(sum(values), len(values)) for name, values in sorted(parts.items())}

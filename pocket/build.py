@@ -1,0 +1,111 @@
+"""The recipe that makes the shipped models from nothing: tokenizer, vision tower, base, judge.
+
+Everything it makes on the way (pictures, checkpoints, curves) stays in one build folder, so that a killed build goes on where it was.
+The finished models are ordinary folders in half precision, each with a card.
+
+Run: `vl-genrm pocket build` (all stages), or `vl-genrm pocket build --only judge`.
+"""
+
+import json
+import shutil
+import subprocess
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen2VLForConditionalGeneration, Qwen2VLProcessor
+
+from genrm.errors import GenRMError
+from pocket.language_stage import LanguageSettings, encode_scenes, initialise, train_language
+from pocket.pictures import draw_pool
+from pocket.scenes import Split
+from pocket.tasks import BASE_MIX, JUDGE_MIX
+from pocket.tokenizer import build_processor
+from pocket.vision_stage import VisionSettings, train_vision
+
+STAGES = ("vision", "base", "judge")
+
+
+class StageMissingError(GenRMError, FileNotFoundError):
+    """A stage was asked for before the one it builds on. Run the one that the message names first."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """All settings of a build. Scenes of the vision stage and of the language stages are different ones."""
+
+    vision: tuple[VisionSettings, ...] = (
+        VisionSettings(num_steps=1600, num_scenes=24_000, learning_rate=2e-3, seed=0),
+        VisionSettings(num_steps=1500, num_scenes=40_000, learning_rate=1.5e-3, seed=1),
+    )
+    """Rounds, each with a schedule of its own; every round starts from the weights of the one before."""
+    language_scenes: range = field(default_factory=lambda: range(40_000, 54_000))
+    base: LanguageSettings = field(default_factory=lambda: LanguageSettings(mix=BASE_MIX, num_steps=1700))
+    judge: LanguageSettings = field(default_factory=lambda: LanguageSettings(mix=JUDGE_MIX, num_steps=2200, seed=1))
+
+
+def build(recipe: Recipe, folder: Path, *, only: str | None = None) -> Path:
+    """Run the stages (or the one named) in a build folder; return the folder of the last model made.
+
+    Raises StageMissingError if `only` names a stage whose forerunner has not been run in this folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2, default=str) + "\n")
+    stages = STAGES if only is None else (only,)
+    made = folder
+    if "vision" in stages:
+        start = None
+        for number, settings in enumerate(recipe.vision, 1):
+            start = train_vision(settings, folder, stage=f"vision-{number}", start=start)
+        shutil.copy(_existing(folder / f"vision-{len(recipe.vision)}.safetensors", "vision"), folder / "vision.safetensors")
+    if "base" in stages:
+        processor = build_processor()
+        model = initialise(_existing(folder / "vision.safetensors", "vision"), processor)
+        made = _train_and_save(model, processor, recipe.base, recipe, folder, "base")
+    if "judge" in stages:
+        base = _existing(folder / "base", "base")
+        model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32)
+        made = _train_and_save(model, AutoProcessor.from_pretrained(base), recipe.judge, recipe, folder, "judge")
+    return made
+
+
+def save_model(model: Qwen2VLForConditionalGeneration, processor: Qwen2VLProcessor, folder: Path) -> None:
+    """Write weights (half precision, safetensors), configuration, tokenizer and processor as one ordinary model folder."""
+    half = model.to(torch.float16)
+    half.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    model.to(torch.float32)
+
+
+def current_commit() -> str:
+    """The commit of the checkout that the recipe runs from; "unknown" outside a checkout."""
+    answer = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607 - whichever git the user has
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return answer.stdout.strip() or "unknown"
+
+
+def _train_and_save(
+    model: Qwen2VLForConditionalGeneration,
+    processor: Qwen2VLProcessor,
+    settings: LanguageSettings,
+    recipe: Recipe,
+    folder: Path,
+    stage: str,
+) -> Path:
+    scenes = recipe.language_scenes
+    pictures = draw_pool(Split.TRAIN, scenes, folder / "pictures")
+    features = encode_scenes(model, pictures)
+    train_language(model, processor, features, scenes, settings, folder, stage)
+    save_model(model, processor, folder / stage)
+    return folder / stage
+
+
+def _existing(path: Path, stage: str) -> Path:
+    if not path.exists():
+        raise StageMissingError(f"There is no {path}. Run `vl-genrm pocket build --only {stage}` with this folder first.")
+    return path

@@ -1,0 +1,114 @@
+"""`vl-genrm pocket …`: build the pocket models, measure a judge on them, export and show their world."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+if TYPE_CHECKING:
+    from genrm.types import Mode
+    from pocket.scenes import Split
+
+app = typer.Typer(help="The pocket world: build, bench, export, samples.", no_args_is_help=True, add_completion=False)
+
+SplitOption = Annotated[str, typer.Option(help="train, dev, held-out or shifted.")]
+
+
+@app.command()
+def build(
+    output: Annotated[Path, typer.Option(help="Folder for pictures, checkpoints, curves and the finished models.")] = Path(
+        "build"
+    ),
+    only: Annotated[str | None, typer.Option(help="One stage only: vision, base or judge.")] = None,
+) -> None:
+    """Train the shipped models from nothing (hours on a CPU). A killed build goes on where it was."""
+    from pocket.build import STAGES, Recipe
+    from pocket.build import build as build_models
+    from pocket.drawing import emoji_font_path
+
+    if only is not None and only not in STAGES:
+        raise typer.BadParameter(f"{only!r} is no stage; allowed are {', '.join(STAGES)}.", param_hint="--only")
+    emoji_font_path()
+    typer.echo(f"Made {build_models(Recipe(), output, only=only)}")
+
+
+@app.command()
+def bench(
+    model: Annotated[str | None, typer.Option(help="Model folder or hub id; default: the shipped judge.")] = None,
+    adapter: Annotated[str | None, typer.Option(help="PEFT adapter folder.")] = None,
+    split: SplitOption = "held-out",
+    n: Annotated[int, typer.Option(min=1, help="Number of comparisons.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Another draw of scenes and questions.")] = 0,
+    mode: Annotated[str, typer.Option(help="critique or fast.")] = "critique",
+    samples: Annotated[int, typer.Option(min=1, help="Critiques per order.")] = 1,
+    concurrency: Annotated[int, typer.Option(min=1, help="Comparisons judged at once.")] = 32,
+    blank: Annotated[bool, typer.Option(help="Also judge a quarter of the comparisons with a blank picture.")] = True,
+    output: Annotated[Path, typer.Option(help="Folder for JSON, table and reliability diagram.")] = Path("build/bench"),
+) -> None:
+    """Measure a judge on comparisons whose truth is known."""
+    import asyncio
+
+    from genrm.engines.in_process import InProcessEngine
+    from genrm.judge import Judge, JudgeOptions
+    from genrm.shipped import judge_folder
+    from pocket.bench import judge_rows, print_report, rows_of, save_report, summarise
+
+    part = _parse_split(split)
+    if mode not in ("critique", "fast"):
+        raise typer.BadParameter(f"{mode!r} is no mode; allowed are critique and fast.", param_hint="--mode")
+    options = JudgeOptions(mode=cast("Mode", mode), samples=samples)
+
+    async def run() -> dict[str, object]:
+        engine = InProcessEngine(model or str(judge_folder()), adapter=adapter)
+        await engine.start()
+        try:
+            judge, rows = Judge(engine), rows_of(part, n, seed=seed)
+            report = summarise(rows, await judge_rows(judge, rows, options=options, concurrency=concurrency))
+            report |= {"model": engine.model, "split": split, "n": n, "seed": seed, "mode": mode, "samples": samples}
+            if blank:
+                few = rows[: max(1, n // 4)]
+                verdicts = await judge_rows(judge, few, options=options, concurrency=concurrency, blank=True)
+                report["blank_image"] = summarise(few, verdicts)["overall"]
+            return report
+        finally:
+            await engine.close()
+
+    report = asyncio.run(run())
+    save_report(report, output, f"{split}-{mode}")
+    typer.echo(print_report(report))
+    typer.echo(f"Written to {output}/{split}-{mode}.json, .txt and .png")
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Where the PNG files and rows.jsonl go.")],
+    split: SplitOption = "held-out",
+    n: Annotated[int, typer.Option(min=1, help="Number of comparisons.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Another draw of scenes and questions.")] = 0,
+) -> None:
+    """Write comparisons as files that other tools read (VL-RewardBench's field names)."""
+    from pocket.rows import export_rows
+
+    typer.echo(f"Wrote {n} comparisons to {export_rows(folder, _parse_split(split), n, seed=seed)}")
+
+
+@app.command()
+def samples(
+    folder: Annotated[Path, typer.Argument(help="Where to copy the shipped sample comparisons.")],
+) -> None:
+    """Copy the shipped sample comparisons; they need no font."""
+    import shutil
+
+    from pocket.samples import SAMPLES
+
+    shutil.copytree(SAMPLES, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    typer.echo(f"Copied {len(list(SAMPLES.glob('*.png')))} pictures and rows.jsonl to {folder}")
+
+
+def _parse_split(name: str) -> "Split":
+    from pocket.scenes import Split
+
+    if name not in [str(split) for split in Split]:
+        allowed = ", ".join(str(split) for split in Split)
+        raise typer.BadParameter(f"{name!r} is no split; allowed are {allowed}.", param_hint="--split")
+    return Split(name)

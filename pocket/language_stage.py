@@ -1,0 +1,169 @@
+"""Stage 2 of the recipe: teach the whole model to speak about what the tower sees; and stage 3: to judge.
+
+Both stages train the language model on packed tasks (`pocket.tasks`, `pocket.packing`) with next-token loss on the answers. The vision tower
+is frozen, so that the features of every scene are computed once; it was trained on other scenes than these, so they are as good or bad
+as those of any new picture. The embeddings of names, colours and sign texts start from the tower's own word vectors.
+
+Run: `vl-genrm pocket build --only base` and `--only judge`.
+"""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
+
+from pocket.architecture import EMBEDDING_RMS, build_model
+from pocket.curves import Curves
+from pocket.optimizer import Optimizers
+from pocket.packing import IGNORED, Batch, Packer
+from pocket.pictures import draw_pool, to_patches
+from pocket.probe import probe_chain
+from pocket.scenes import GRID, Scene, Split, sample_scene
+from pocket.tasks import Task, draw_task
+from pocket.tokenizer import SPECIAL_TOKENS
+from pocket.vision_stage import SECONDS_BETWEEN_CHECKPOINTS, load_classifier, word_vectors
+from pocket.vocabulary import KIND_BY_NAME
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LanguageSettings:
+    """How long, how fast and on which tasks the language model is trained."""
+
+    mix: dict[str, float] = field(default_factory=dict)
+    """Share of each task; the judging tasks come in sequences of their own, since their system turn differs."""
+    num_steps: int
+    batch_scenes: int = 16
+    tasks_per_scene: int = 5
+    look_ups_per_scene: int = 8
+    """Look-ups that go with the other tasks of a scene that is not judged: short, and what every other task stands on."""
+    learning_rate: float = 2e-3
+    embedding_rate_share: float = 0.25
+    seed: int = 0
+    probe_every: int = 250
+
+
+def initialise(vision: Path, processor: Qwen2VLProcessor) -> Qwen2VLForConditionalGeneration:
+    """An untrained language model on the trained tower, both in the same units, with aligned word embeddings."""
+    tokenizer = processor.tokenizer
+    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
+    model = build_model(vocab_size=len(tokenizer), token_ids=ids)
+    classifier = load_classifier(vision)
+    model.model.visual.load_state_dict(classifier.tower.state_dict())
+    with torch.no_grad():
+        pictures = torch.from_numpy(draw_pool(Split.DEV, range(200), vision.parent / "pictures").copy())
+        patches, grid = to_patches(pictures[:64])
+        features = model.model.visual(patches, grid_thw=grid).pooler_output
+        scale = EMBEDDING_RMS * 1.5 / features.square().mean().sqrt()
+        last = model.model.visual.merger.mlp[2]
+        last.weight.mul_(scale)
+        last.bias.mul_(scale)
+        embedding = model.get_input_embeddings().weight
+        embedding.normal_(std=EMBEDDING_RMS)
+        for word, vector in word_vectors(classifier).items():
+            forms = {word, KIND_BY_NAME[word].plural} if word in KIND_BY_NAME else {word}
+            for form in forms:  # the first word tells the kind: "traffic light", "teddy bear", "hot dog"
+                first = tokenizer(f" {form}").input_ids[0]
+                embedding[first] = vector + 0.3 * embedding[first]
+    return model
+
+
+@torch.inference_mode()
+def encode_scenes(model: Qwen2VLForConditionalGeneration, pictures: np.ndarray) -> Tensor:
+    """Image features of every picture, float16 (number of pictures, 36, hidden size)."""
+    features = []
+    for start in tqdm(range(0, len(pictures), 64), desc="encode", unit="×64"):
+        block = torch.from_numpy(np.ascontiguousarray(pictures[start : start + 64]))
+        patches, grid = to_patches(block)
+        out = model.model.visual(patches, grid_thw=grid).pooler_output
+        features.append(out.view(len(block), GRID * GRID, -1).half())
+    return torch.cat(features)
+
+
+def train_language(
+    model: Qwen2VLForConditionalGeneration,
+    processor: Qwen2VLProcessor,
+    features_NTD: Tensor,
+    scene_indices: range,
+    settings: LanguageSettings,
+    folder: Path,
+    stage: str,
+) -> None:
+    """Train in place; log, probe and plot under `folder`. Resumes from `<stage>.checkpoint.pt`.
+
+    features_NTD: image features of the training scenes `scene_indices`, (N, 36, hidden size).
+    """
+    torch.manual_seed(settings.seed)
+    model.requires_grad_(True).model.visual.requires_grad_(False)
+    model.train()
+    curves, packer = Curves(folder, stage), Packer(processor, model)
+    optimizers = Optimizers(
+        [model], learning_rate=settings.learning_rate, num_steps=settings.num_steps, rest_share=settings.embedding_rate_share
+    )
+    checkpoint, first_step = folder / f"{stage}.checkpoint.pt", 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizers.load_state_dict(state["optimizers"])
+        first_step = state["step"]
+    saved, losses = time.monotonic(), []
+    for step in tqdm(range(first_step, settings.num_steps), initial=first_step, total=settings.num_steps, desc=stage):
+        rng = np.random.default_rng([settings.seed, step])
+        rows = rng.integers(len(features_NTD), size=settings.batch_scenes)
+        batch = packer.pack([_draw_tasks(scene_indices[int(row)], rng, settings) for row in rows])
+        loss = language_loss(model, batch, features_NTD[torch.from_numpy(rows)].float())
+        loss.backward()
+        optimizers.step(step)
+        losses.append(loss.item())
+        if not np.isfinite(losses[-1]):
+            raise FloatingPointError(f"The loss is {losses[-1]} at step {step}. Lower the learning rate and run again.")
+        last = step == settings.num_steps - 1
+        if step % 50 == 49 or last:
+            curves.log(step + 1, loss=float(np.mean(losses[-50:])))
+        if step % settings.probe_every == settings.probe_every - 1 or last:
+            curves.log(step + 1, **probe_chain(model, processor, num_rows=120))
+            curves.plot()
+            model.train()
+        if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+            state = {"model": model.state_dict(), "optimizers": optimizers.state_dict(), "step": step + 1}
+            torch.save(state, checkpoint)
+            saved = time.monotonic()
+    checkpoint.unlink(missing_ok=True)
+    model.eval()
+
+
+def language_loss(model: Qwen2VLForConditionalGeneration, batch: Batch, features_BTD: Tensor) -> Tensor:
+    """Mean negative log-likelihood of the answer tokens, nats, shape ()."""
+    embeddings = model.get_input_embeddings()(batch.ids_BS)
+    embeddings = embeddings.masked_scatter(batch.image_slots_BS[..., None], features_BTD.to(embeddings.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        hidden = model.model.language_model(
+            inputs_embeds=embeddings,
+            attention_mask=batch.allowed_B1SS,
+            position_ids=batch.position_ids_3BS,
+            use_cache=False,
+        ).last_hidden_state
+        wanted = batch.labels_BS != IGNORED
+        logits = model.lm_head(hidden[wanted])
+    return F.cross_entropy(logits.float(), batch.labels_BS[wanted])
+
+
+def _draw_tasks(scene_index: int, rng: np.random.Generator, settings: LanguageSettings) -> list[Task]:
+    """Tasks of one sequence: all with the judging system turn, or all without."""
+    scene = sample_scene(Split.TRAIN, scene_index)
+    judging = {name: share for name, share in settings.mix.items() if name.startswith("judge")}
+    others = {name: share for name, share in settings.mix.items() if name not in judging and name != "look-up"}
+    if rng.random() < sum(judging.values()):
+        return _draw(scene, rng, judging, settings.tasks_per_scene)
+    look_ups = _draw(scene, rng, {"look-up": 1.0}, settings.look_ups_per_scene)
+    return look_ups + (_draw(scene, rng, others, settings.tasks_per_scene - 2) if others else [])
+
+
+def _draw(scene: Scene, rng: np.random.Generator, shares: dict[str, float], num_tasks: int) -> list[Task]:
+    mix = {name: share / sum(shares.values()) for name, share in shares.items()}
+    return [draw_task(scene, rng, mix) for _ in range(num_tasks)]

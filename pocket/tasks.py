@@ -1,0 +1,93 @@
+"""What the pocket base is taught to do with a scene: the tasks of the language stage.
+
+The base lists, looks up, answers, criticises one response, revises one given feedback, verifies one against a reference, and, a little,
+judges pairs. Each link of the chain that judging needs is a task of its own. The judge is then fine-tuned on judging alone.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from genrm.prompts import FIRST, MARKER, SECOND, SYSTEM
+from pocket.critiques import pair_critique, response_critique
+from pocket.exchanges import absent_kind, look_up, look_up_category, pick
+from pocket.rows import draw_exchange
+from pocket.scenes import Scene
+from pocket.vocabulary import CATEGORIES
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """One turn about a scene: what the user says after the image, and what the assistant should write."""
+
+    system: str
+    user: str
+    answer: str
+    name: str
+
+
+BASE_MIX = {
+    "list": 0.15, "look-up": 0.2, "answer": 0.17, "criticise": 0.18, "revise": 0.06, "verify": 0.06, "judge": 0.18,
+}  # fmt: skip
+JUDGE_MIX = {"judge": 0.75, "judge-fast": 0.1, "look-up": 0.15}
+
+
+def draw_task(scene: Scene, rng: np.random.Generator, mix: dict[str, float]) -> Task:
+    """A task about a scene; mix: share of each task, summing to 1."""
+    name = str(rng.choice(list(mix), p=list(mix.values())))
+    if name == "list":
+        return Task(system="", user="List the objects.", answer=_listing(scene), name=name)
+    if name == "look-up":
+        return _look_up_task(scene, rng)
+    kind, exchange = draw_exchange(scene, rng)
+    question = f"Question: {exchange.question}\n"
+    if name == "answer":
+        return Task(system="", user=exchange.question, answer=exchange.right, name=name)
+    is_right = bool(rng.random() < 0.5)
+    response = exchange.right if is_right else exchange.wrong
+    if name == "criticise":
+        user = f"{question}Response: {response}\nCriticise the response."
+        return Task(system="", user=user, answer=response_critique(exchange, of_right=is_right), name=name)
+    if name == "revise":
+        feedback = response_critique(exchange, of_right=is_right)
+        user = f"{question}Response: {response}\nFeedback: {feedback}\nRevise the response."
+        return Task(system="", user=user, answer=exchange.right, name=name)
+    if name == "verify":
+        user = f"{question}Reference: {exchange.right}\nResponse: {response}\nDoes the response agree with the reference?"
+        return Task(system="", user=user, answer="Pass" if is_right else "Fail", name=name)
+    one, two = (exchange.right, exchange.wrong) if is_right else (exchange.wrong, exchange.right)
+    user = f"{question}First response: {one}\nSecond response: {two}"
+    answer = pair_critique(exchange, right_is_first=is_right)
+    if name == "judge-fast":
+        answer = f"{MARKER} {FIRST if is_right else SECOND}"
+    return Task(system=SYSTEM, user=user, answer=answer, name=f"judge {kind}" if name == "judge" else name)
+
+
+def _listing(scene: Scene) -> str:
+    """All objects with their places and mats, in reading order."""
+    items = [
+        f"{o.kind.name} {o.place}" + (f" {o.mat} mat" if o.mat else "")
+        for o in scene.objects
+    ]
+    if scene.sign is not None:
+        items.append(f"sign {scene.sign.text}")
+    return ", ".join(items) + "."
+
+
+def _look_up_task(scene: Scene, rng: np.random.Generator) -> Task:
+    draw = rng.random()
+    placed = pick(rng, scene.objects)
+    mats = [o.mat for o in scene.objects]
+    if draw < 0.2:
+        category = placed.kind.category if placed.kind.category in CATEGORIES and rng.random() < 0.6 else pick(rng, CATEGORIES)
+        user, answer = f"Find {category}.", look_up_category(scene, category)
+    elif draw < 0.3 and scene.sign is not None:
+        user, answer = "Find the sign.", f"sign: {scene.sign.text}"
+    elif draw < 0.45:
+        user, answer = f"Mat of {placed.kind.name}?", f"{placed.kind.name}: {placed.mat or 'no'} mat"
+    elif draw < 0.6 and placed.mat is not None and mats.count(placed.mat) == 1:
+        user, answer = f"What is on the {placed.mat} mat?", f"{placed.mat} mat: {placed.kind.name}"
+    else:
+        kind = placed.kind if rng.random() < 0.7 else absent_kind(scene, rng, like=placed.kind)
+        user, answer = f"Find {kind.name}.", look_up(scene, kind.name)
+    return Task(system="", user=user, answer=answer, name="look-up")
