@@ -1,7 +1,8 @@
 """Sizes of the pocket models: Qwen2-VL in transformers' own classes, a few million parameters.
 
-Not decided here: how it is trained (`pocket.vision_stage`, `pocket.language_stage`) and its tokenizer (`pocket.tokenizer`).
-A 168-pixel picture is 12 x 12 patches of 14 pixels, merged 2 x 2 to 36 image tokens of 28 pixels: one per cell of the scene grid.
+Not decided here: how it is trained (`pocket.vision_stage`, `pocket.language_stage`) and its tokenizer
+(`pocket.tokenizer`). A 168-pixel picture is 12 x 12 patches of 14 pixels, merged 2 x 2 to 36 image tokens of 28
+pixels: one per cell of the scene grid.
 """
 
 from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration

@@ -1,9 +1,9 @@
 """The pocket benchmark: how good a judge is on comparisons whose truth is known.
 
-Every comparison is judged in both orders by `genrm.judge` on any engine, and the report gives accuracy by group, kind and kind of error
-with 95 % Wilson intervals, consistency, first-position rate, unparsed rate, label mass and calibration (ECE, reliability diagram). Beside it
-stand two blind baselines: the shorter answer, and the same judge looking at a blank picture. A tie counts one half; an abstention
-counts as wrong and is reported apart.
+Every comparison is judged in both orders by `genrm.judge` on any engine, and the report gives accuracy by group, kind
+and kind of error with 95 % Wilson intervals, consistency, first-position rate, unparsed rate, label mass and
+calibration (ECE, reliability diagram). Beside it stand two blind baselines: the shorter answer, and the same judge
+looking at a blank picture. A tie counts one half; an abstention counts as wrong and is reported apart.
 
 Run: `vl-genrm pocket bench --split held-out --n 2000`.
 """
@@ -154,7 +154,10 @@ def print_report(report: dict[str, object]) -> str:
     lines.append("-- behaviour")
     for name in ("consistency", "first_position_rate", "unparsed_rate"):
         add("  " + name.replace("_", " "), report[name])
-    lines.append(f"  label mass {report['label_mass']:.4f}   ECE {report['ece']:.4f}   ties {report['ties']}   abstained {report['abstained']}")
+    lines.append(
+        f"  label mass {report['label_mass']:.4f}   ECE {report['ece']:.4f}   "
+        f"ties {report['ties']}   abstained {report['abstained']}"
+    )
     return "\n".join(lines)
 
 

@@ -1,7 +1,7 @@
 """The recipe that makes the shipped models from nothing: tokenizer, vision tower, base, judge.
 
-Everything it makes on the way (pictures, checkpoints, curves) stays in one build folder, so that a killed build goes on where it was.
-The finished models are ordinary folders in half precision, each with a card.
+Everything it makes on the way (pictures, checkpoints, curves) stays in one build folder, so that a killed build goes
+on where it was. The finished models are ordinary folders in half precision, each with a card.
 
 Run: `vl-genrm pocket build` (all stages), or `vl-genrm pocket build --only judge`.
 """
@@ -41,7 +41,7 @@ class Recipe:
     """Rounds, each with a schedule of its own; every round starts from the weights of the one before."""
     language_scenes: range = field(default_factory=lambda: range(40_000, 54_000))
     base: LanguageSettings = field(default_factory=lambda: LanguageSettings(mix=BASE_MIX, num_steps=1700))
-    judge: LanguageSettings = field(default_factory=lambda: LanguageSettings(mix=JUDGE_MIX, num_steps=2200, seed=1))
+    judge: LanguageSettings = field(default_factory=lambda: LanguageSettings(mix=JUDGE_MIX, num_steps=3200, seed=1))
 
 
 def build(recipe: Recipe, folder: Path, *, only: str | None = None) -> Path:
@@ -57,7 +57,9 @@ def build(recipe: Recipe, folder: Path, *, only: str | None = None) -> Path:
         start = None
         for number, settings in enumerate(recipe.vision, 1):
             start = train_vision(settings, folder, stage=f"vision-{number}", start=start)
-        shutil.copy(_existing(folder / f"vision-{len(recipe.vision)}.safetensors", "vision"), folder / "vision.safetensors")
+        shutil.copy(
+            _existing(folder / f"vision-{len(recipe.vision)}.safetensors", "vision"), folder / "vision.safetensors"
+        )
     if "base" in stages:
         processor = build_processor()
         model = initialise(_existing(folder / "vision.safetensors", "vision"), processor)
@@ -70,7 +72,9 @@ def build(recipe: Recipe, folder: Path, *, only: str | None = None) -> Path:
 
 
 def save_model(model: Qwen2VLForConditionalGeneration, processor: Qwen2VLProcessor, folder: Path) -> None:
-    """Write weights (half precision, safetensors), configuration, tokenizer and processor as one ordinary model folder."""
+    """Write weights (half precision, safetensors), configuration, tokenizer and processor as one ordinary model
+    folder.
+    """
     half = model.to(torch.float16)
     half.save_pretrained(folder)
     processor.save_pretrained(folder)
@@ -107,5 +111,7 @@ def _train_and_save(
 
 def _existing(path: Path, stage: str) -> Path:
     if not path.exists():
-        raise StageMissingError(f"There is no {path}. Run `vl-genrm pocket build --only {stage}` with this folder first.")
+        raise StageMissingError(
+            f"There is no {path}. Run `vl-genrm pocket build --only {stage}` with this folder first."
+        )
     return path

@@ -16,9 +16,9 @@ SplitOption = Annotated[str, typer.Option(help="train, dev, held-out or shifted.
 
 @app.command()
 def build(
-    output: Annotated[Path, typer.Option(help="Folder for pictures, checkpoints, curves and the finished models.")] = Path(
-        "build"
-    ),
+    output: Annotated[
+        Path, typer.Option(help="Folder for pictures, checkpoints, curves and the finished models.")
+    ] = Path("build"),
     only: Annotated[str | None, typer.Option(help="One stage only: vision, base or judge.")] = None,
 ) -> None:
     """Train the shipped models from nothing (hours on a CPU). A killed build goes on where it was."""
@@ -80,6 +80,22 @@ def bench(
 
 
 @app.command()
+def ship(
+    build_folder: Annotated[Path, typer.Option("--build", help="Build folder with models and bench reports.")] = Path(
+        "build"
+    ),
+    only: Annotated[str | None, typer.Option(help="One model only: base or judge.")] = None,
+) -> None:
+    """Copy finished and measured models into the package, with their cards (for maintainers, in a checkout)."""
+    from pocket.ship import ship as ship_models
+
+    if only not in (None, "base", "judge"):
+        raise typer.BadParameter(f"{only!r} is no model; allowed are base and judge.", param_hint="--only")
+    for folder in ship_models(build_folder, names=("base", "judge") if only is None else (only,)):
+        typer.echo(f"Wrote {folder}")
+
+
+@app.command()
 def export(
     folder: Annotated[Path, typer.Argument(help="Where the PNG files and rows.jsonl go.")],
     split: SplitOption = "held-out",
@@ -99,9 +115,9 @@ def samples(
     """Copy the shipped sample comparisons; they need no font."""
     import shutil
 
-    from pocket.samples import SAMPLES
+    from pocket.sample_files import SAMPLES
 
-    shutil.copytree(SAMPLES, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    shutil.copytree(SAMPLES, folder, dirs_exist_ok=True)
     typer.echo(f"Copied {len(list(SAMPLES.glob('*.png')))} pictures and rows.jsonl to {folder}")
 
 

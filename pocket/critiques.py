@@ -1,8 +1,9 @@
 """Critiques written from ground truth, claim by claim, in the order that small models can follow.
 
-First what each response claims where the two differ, then what the picture shows about it, then the finding in the words of a
-claim, then the verdict. Every step is short and needs only the steps before it: measured link by link, a bare verdict hardly learns,
-and a finding that repeats the words of one claim makes the verdict a matter of matching. The verdict line is the one of `genrm.prompts`.
+First what each response claims where the two differ, then what the picture shows about it, then the finding in the
+words of a claim, then the verdict. Every step is short and needs only the steps before it: measured link by link, a
+bare verdict hardly learns, and a finding that repeats the words of one claim makes the verdict a matter of matching.
+The verdict line is the one of `genrm.prompts`.
 """
 
 from genrm.prompts import FIRST, MARKER, SECOND
@@ -26,4 +27,6 @@ def response_critique(exchange: Exchange, *, of_right: bool) -> str:
     if exchange.replaces_object:
         facts = facts[:1] if of_right else facts[1:]
         finding = claim if of_right else "not " + claim
-    return f"It says {claim}. Seen {'; '.join(facts)}. So {finding}.\nThe response is {'right' if of_right else 'wrong'}."
+    return (
+        f"It says {claim}. Seen {'; '.join(facts)}. So {finding}.\nThe response is {'right' if of_right else 'wrong'}."
+    )

@@ -1,6 +1,8 @@
-"""Questions that are answered with several statements: a caption, a list of objects, a description of several sentences.
+"""Questions that are answered with several statements: a caption, a list of objects, a description of several
+sentences.
 
-One statement of the answer is made false; the others stay word for word, so that a judge has to find what differs before it can look.
+One statement of the answer is made false; the others stay word for word, so that a judge has to find what differs
+before it can look.
 """
 
 from dataclasses import dataclass
@@ -57,7 +59,12 @@ def ask_caption(scene: Scene, rng: np.random.Generator) -> Exchange:
         statement = _object_statement(scene, rng, kinds[edited])
         wrong_phrases[edited], facts, error = statement.wrong_claim, statement.facts, statement.error_kind
     question = pick(
-        rng, ("Describe the image in one sentence.", "Write a caption for the image.", "What does the image show, in short?")
+        rng,
+        (
+            "Describe the image in one sentence.",
+            "Write a caption for the image.",
+            "What does the image show, in short?",
+        ),
     )
     style = pick(rng, ("The image shows {0}.", "There {1} {0}.", "In the image there {1} {0}."))
     return Exchange(
@@ -73,7 +80,9 @@ def ask_caption(scene: Scene, rng: np.random.Generator) -> Exchange:
 
 
 def ask_objects(scene: Scene, rng: np.random.Generator) -> Exchange:
-    """Which objects are there? The false answer names one that is not: in place of one, or added where the true one adds another."""
+    """Which objects are there? The false answer names one that is not: in place of one, or added where the true one
+    adds another.
+    """
     kinds = _some_kinds(scene, rng, most=4)
     names = [kind.one for kind in kinds]
     edited = len(kinds) - 1 if rng.random() < 0.4 else int(rng.integers(len(kinds)))
@@ -81,7 +90,13 @@ def ask_objects(scene: Scene, rng: np.random.Generator) -> Exchange:
     wrong_names = list(names)
     wrong_names[edited] = other.one
     question = pick(
-        rng, ("Which objects are in the image?", "What objects can you see?", "Name some objects in the image.", "What is in the image?")
+        rng,
+        (
+            "Which objects are in the image?",
+            "What objects can you see?",
+            "Name some objects in the image.",
+            "What is in the image?",
+        ),
     )
     style = pick(rng, ("I can see {0}.", "The image contains {0}.", "The objects are {0}."))
     added = edited == len(kinds) - 1 and len(kinds) > 1 and rng.random() < 0.5
@@ -109,7 +124,12 @@ def ask_description(scene: Scene, rng: np.random.Generator) -> Exchange:
     chosen = [statements[int(i)] for i in order]
     edited = int(rng.integers(len(chosen)))
     question = pick(
-        rng, ("Describe the image in detail.", "Describe the image in a few sentences.", "Tell me what you see in the image.")
+        rng,
+        (
+            "Describe the image in detail.",
+            "Describe the image in a few sentences.",
+            "Tell me what you see in the image.",
+        ),
     )
     right = [sentence(s.right) for s in chosen]
     wrong = [sentence(s.wrong if i == edited else s.right) for i, s in enumerate(chosen)]
@@ -132,7 +152,9 @@ def _some_kinds(scene: Scene, rng: np.random.Generator, *, most: int) -> list[Ki
 
 
 def _statements(scene: Scene, rng: np.random.Generator) -> list[Statement]:
-    """At most one statement about each kind of object, so that no sentence repeats or contradicts another, and one about the sign."""
+    """At most one statement about each kind of object, so that no sentence repeats or contradicts another, and one
+    about the sign.
+    """
     statements: list[Statement] = []
     for kind in dict.fromkeys(o.kind for o in scene.objects):
         placed = scene.of_kind(kind.name)

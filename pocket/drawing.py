@@ -1,9 +1,9 @@
 """Scenes to pictures: glyphs of a colour-emoji font on varied backgrounds, drawn with Pillow.
 
-Needed to build data and weights, not to serve. The default font is Noto Color Emoji (Debian: fonts-noto-color-emoji); set
-`GENRM_POCKET_FONT` to use another file of it. The `shifted` split draws backgrounds that no other split has, other sizes, other
-tints, and for every third scene the glyphs of a second, monochrome font (Debian: fonts-symbola, `GENRM_POCKET_SECOND_FONT`) where
-it is installed.
+Needed to build data and weights, not to serve. The default font is Noto Color Emoji (Debian: fonts-noto-color-emoji);
+set `GENRM_POCKET_FONT` to use another file of it. The `shifted` split draws backgrounds that no other split has,
+other sizes, other tints, and for every third scene the glyphs of a second, monochrome font (Debian: fonts-symbola,
+`GENRM_POCKET_SECOND_FONT`) where it is installed.
 """
 
 import functools
@@ -35,8 +35,8 @@ def emoji_font_path() -> Path:
     found = _first_file(os.environ.get("GENRM_POCKET_FONT"), _FONT_FILES)
     if found is None:
         raise FontMissingError(
-            "No colour-emoji font was found. Install Noto Color Emoji (Debian, Ubuntu: apt-get install fonts-noto-color-emoji), "
-            "or set GENRM_POCKET_FONT to the path of NotoColorEmoji.ttf."
+            "No colour-emoji font was found. Install Noto Color Emoji (Debian, Ubuntu: apt-get install "
+            "fonts-noto-color-emoji), or set GENRM_POCKET_FONT to the path of NotoColorEmoji.ttf."
         )
     return found
 
@@ -47,7 +47,9 @@ def second_font_path() -> Path | None:
 
 
 def draw_scene(scene: Scene) -> Image.Image:
-    """The picture of a scene, RGB, 168 x 168. The same scene gives the same picture on every machine with the same fonts."""
+    """The picture of a scene, RGB, 168 x 168. The same scene gives the same picture on every machine with the same
+    fonts.
+    """
     rng = np.random.default_rng(scene.look_seed)
     shifted = scene.split is Split.SHIFTED
     picture = _background(rng, shifted=shifted)
@@ -57,7 +59,9 @@ def draw_scene(scene: Scene) -> Image.Image:
             half = placed.size * 0.62 + 2
             corners = (placed.x - half, placed.y - half, placed.x + half, placed.y + half)
             outline = (110, 110, 110) if placed.mat in ("white", "black") else None
-            pen.rounded_rectangle(corners, radius=int(rng.integers(0, 10)), fill=MAT_COLOURS[placed.mat], outline=outline)
+            pen.rounded_rectangle(
+                corners, radius=int(rng.integers(0, 10)), fill=MAT_COLOURS[placed.mat], outline=outline
+            )
     monochrome = shifted and scene.index % 3 == 0 and second_font_path() is not None
     for placed in scene.objects:
         sprite = _glyph(placed.kind.glyph, monochrome=monochrome)

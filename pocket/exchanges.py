@@ -1,8 +1,9 @@
 """A question about a scene with one right and one wrong answer, and the facts that decide between them.
 
-The wrong answer is a targeted edit of the right one (the kinds of edit follow SugarCrepe: object, attribute, relation, count, swap,
-addition, and existence): same template, same length up to a word or two, exactly one thing made false. What differs is kept as two
-short *claims*, and what the picture says about them as *look-ups* and a *finding*, so that a critique can be written claim by claim.
+The wrong answer is a targeted edit of the right one (the kinds of edit follow SugarCrepe: object, attribute,
+relation, count, swap, addition, and existence): same template, same length up to a word or two, exactly one thing
+made false. What differs is kept as two short *claims*, and what the picture says about them as *look-ups* and a
+*finding*, so that a critique can be written claim by claim.
 
 Not here: which question kinds there are (`pocket.questions`) and how the critique is worded (`pocket.critiques`).
 """
@@ -58,7 +59,9 @@ class Exchange:
 
 
 def look_up(scene: Scene, name: str) -> str:
-    """Where the objects of a kind are, numbered in reading order: "dog: 1 upper left, 2 lower center", or "dog: none"."""
+    """Where the objects of a kind are, numbered in reading order: "dog: 1 upper left, 2 lower center", or "dog:
+    none".
+    """
     found = scene.of_kind(name)
     return f"{name}: " + (", ".join(f"{i} {o.place}" for i, o in enumerate(found, 1)) or "none")
 

@@ -1,8 +1,9 @@
 """Stage 2 of the recipe: teach the whole model to speak about what the tower sees; and stage 3: to judge.
 
-Both stages train the language model on packed tasks (`pocket.tasks`, `pocket.packing`) with next-token loss on the answers. The vision tower
-is frozen, so that the features of every scene are computed once; it was trained on other scenes than these, so they are as good or bad
-as those of any new picture. The embeddings of names, colours and sign texts start from the tower's own word vectors.
+Both stages train the language model on packed tasks (`pocket.tasks`, `pocket.packing`) with next-token loss on the
+answers. The vision tower is frozen, so that the features of every scene are computed once; it was trained on other
+scenes than these, so they are as good or bad as those of any new picture. The embeddings of names, colours and sign
+texts start from the tower's own word vectors.
 
 Run: `vl-genrm pocket build --only base` and `--only judge`.
 """
@@ -21,7 +22,7 @@ from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 from pocket.architecture import EMBEDDING_RMS, build_model
 from pocket.curves import Curves
 from pocket.optimizer import Optimizers
-from pocket.packing import IGNORED, Batch, Packer
+from pocket.packing import IGNORED, Batch, Packer, use_packed_attention
 from pocket.pictures import draw_pool, to_patches
 from pocket.probe import probe_chain
 from pocket.scenes import GRID, Scene, Split, sample_scene
@@ -41,7 +42,9 @@ class LanguageSettings:
     batch_scenes: int = 16
     tasks_per_scene: int = 5
     look_ups_per_scene: int = 8
-    """Look-ups that go with the other tasks of a scene that is not judged: short, and what every other task stands on."""
+    """Look-ups that go with the other tasks of a scene that is not judged: short, and what every other task stands
+    on.
+    """
     learning_rate: float = 2e-3
     embedding_rate_share: float = 0.25
     seed: int = 0
@@ -99,11 +102,15 @@ def train_language(
     features_NTD: image features of the training scenes `scene_indices`, (N, 36, hidden size).
     """
     torch.manual_seed(settings.seed)
-    model.requires_grad_(True).model.visual.requires_grad_(False)
+    model.requires_grad_()
+    model.model.visual.requires_grad_(requires_grad=False)
     model.train()
     curves, packer = Curves(folder, stage), Packer(processor, model)
     optimizers = Optimizers(
-        [model], learning_rate=settings.learning_rate, num_steps=settings.num_steps, rest_share=settings.embedding_rate_share
+        [model],
+        learning_rate=settings.learning_rate,
+        num_steps=settings.num_steps,
+        rest_share=settings.embedding_rate_share,
     )
     checkpoint, first_step = folder / f"{stage}.checkpoint.pt", 0
     if checkpoint.exists():
@@ -115,7 +122,9 @@ def train_language(
     for step in tqdm(range(first_step, settings.num_steps), initial=first_step, total=settings.num_steps, desc=stage):
         rng = np.random.default_rng([settings.seed, step])
         rows = rng.integers(len(features_NTD), size=settings.batch_scenes)
-        batch = packer.pack([_draw_tasks(scene_indices[int(row)], rng, settings) for row in rows])
+        judging = bool(rng.random() < _judging_share(settings))
+        batch = packer.pack([_draw_tasks(scene_indices[int(row)], rng, settings, judging=judging) for row in rows])
+        use_packed_attention(model)
         loss = language_loss(model, batch, features_NTD[torch.from_numpy(rows)].float())
         loss.backward()
         optimizers.step(step)
@@ -126,6 +135,7 @@ def train_language(
         if step % 50 == 49 or last:
             curves.log(step + 1, loss=float(np.mean(losses[-50:])))
         if step % settings.probe_every == settings.probe_every - 1 or last:
+            model.model.language_model.config._attn_implementation = "sdpa"  # noqa: SLF001 - the way back
             curves.log(step + 1, **probe_chain(model, processor, num_rows=120))
             curves.plot()
             model.train()
@@ -138,30 +148,37 @@ def train_language(
 
 
 def language_loss(model: Qwen2VLForConditionalGeneration, batch: Batch, features_BTD: Tensor) -> Tensor:
-    """Mean negative log-likelihood of the answer tokens, nats, shape ()."""
+    """Mean negative log-likelihood of the answer tokens, nats, shape (). The model must use packed attention."""
     embeddings = model.get_input_embeddings()(batch.ids_BS)
     embeddings = embeddings.masked_scatter(batch.image_slots_BS[..., None], features_BTD.to(embeddings.dtype))
     with torch.autocast("cpu", torch.bfloat16):
         hidden = model.model.language_model(
             inputs_embeds=embeddings,
-            attention_mask=batch.allowed_B1SS,
+            attention_mask=torch.ones(
+                1, 1, 1, 1, dtype=torch.bool
+            ),  # four dimensions: transformers builds no mask of its own
             position_ids=batch.position_ids_3BS,
             use_cache=False,
+            packed=batch,
         ).last_hidden_state
         wanted = batch.labels_BS != IGNORED
         logits = model.lm_head(hidden[wanted])
     return F.cross_entropy(logits.float(), batch.labels_BS[wanted])
 
 
-def _draw_tasks(scene_index: int, rng: np.random.Generator, settings: LanguageSettings) -> list[Task]:
+def _judging_share(settings: LanguageSettings) -> float:
+    return sum(share for name, share in settings.mix.items() if name.startswith("judge"))
+
+
+def _draw_tasks(scene_index: int, rng: np.random.Generator, settings: LanguageSettings, *, judging: bool) -> list[Task]:
     """Tasks of one sequence: all with the judging system turn, or all without."""
     scene = sample_scene(Split.TRAIN, scene_index)
-    judging = {name: share for name, share in settings.mix.items() if name.startswith("judge")}
-    others = {name: share for name, share in settings.mix.items() if name not in judging and name != "look-up"}
-    if rng.random() < sum(judging.values()):
-        return _draw(scene, rng, judging, settings.tasks_per_scene)
+    chosen = {name: share for name, share in settings.mix.items() if name.startswith("judge") == judging}
+    if judging:
+        return _draw(scene, rng, chosen, settings.tasks_per_scene)
+    chosen.pop("look-up")
     look_ups = _draw(scene, rng, {"look-up": 1.0}, settings.look_ups_per_scene)
-    return look_ups + (_draw(scene, rng, others, settings.tasks_per_scene - 2) if others else [])
+    return look_ups + (_draw(scene, rng, chosen, settings.tasks_per_scene - 2) if chosen else [])
 
 
 def _draw(scene: Scene, rng: np.random.Generator, shares: dict[str, float], num_tasks: int) -> list[Task]:

@@ -1,8 +1,9 @@
 """The optimizer of every pocket stage: Muon for the matrices of the blocks, AdamW for everything else.
 
-Muon (Jordan et al., 2024; torch's own implementation) orthogonalises the update of a weight matrix; on these small transformers it
-needs clearly fewer steps than AdamW alone. Learning rates are matched to AdamW's scale. Embeddings and gains move at a share of the
-matrices' rate: names that come up rarely would otherwise be thrown about by Adam's normalisation, and their alignment with the image lost.
+Muon (Jordan et al., 2024; torch's own implementation) orthogonalises the update of a weight matrix; on these small
+transformers it needs clearly fewer steps than AdamW alone. Learning rates are matched to AdamW's scale. Embeddings
+and gains move at a share of the matrices' rate: names that come up rarely would otherwise be thrown about by Adam's
+normalisation, and their alignment with the image lost.
 """
 
 from collections.abc import Iterable
@@ -18,8 +19,9 @@ class Optimizers:
         self, modules: Iterable[nn.Module], *, learning_rate: float, num_steps: int, warmup_share: float = 0.03,
         decay_share: float = 0.4, rest_share: float = 1.0,
     ) -> None:  # fmt: skip
-        """learning_rate: peak. num_steps: length of the schedule. Shares of warm-up and decay are
-        fractions of num_steps, rest_share is the rate of what is no matrix of a block as a share of learning_rate, all in [0, 1]."""
+        """learning_rate: peak. num_steps: length of the schedule. Shares of warm-up and decay are fractions of
+        num_steps, rest_share is the rate of what is no matrix of a block as a share of learning_rate, all in [0, 1].
+        """
         matrices: list[nn.Parameter] = []
         rest: list[nn.Parameter] = []
         for module in modules:

@@ -1,7 +1,8 @@
-"""Pictures of many scenes at once: drawn in parallel, kept on disk as one array, and cut into the patches Qwen2-VL wants.
+"""Pictures of many scenes at once: drawn in parallel, kept on disk as one array, and cut into the patches Qwen2-VL
+wants.
 
-The cutting repeats what transformers' Qwen2-VL image processor does for pictures that need no resizing (a test compares the two);
-doing it on batches on the training device is what makes the vision stage cheap.
+The cutting repeats what transformers' Qwen2-VL image processor does for pictures that need no resizing (a test
+compares the two); doing it on batches on the training device is what makes the vision stage cheap.
 """
 
 import os
@@ -46,8 +47,8 @@ def _draw_range(job: tuple[Split, int, int]) -> np.ndarray:
 def to_patches(pictures_BHWC: Tensor) -> tuple[Tensor, Tensor]:
     """Pixel values and grid as the vision tower takes them.
 
-    pictures_BHWC: uint8 or float in 0..255, H and W multiples of 28. Returns float32 (B * H/14 * W/14, 1176), patches of one
-    2 x 2 merge block adjacent, and int64 (B, 3) of (1, H/14, W/14).
+    pictures_BHWC: uint8 or float in 0..255, H and W multiples of 28. Returns float32 (B * H/14 * W/14, 1176), patches
+    of one 2 x 2 merge block adjacent, and int64 (B, 3) of (1, H/14, W/14).
     """
     batch, height, width, channels = pictures_BHWC.shape
     mean, std = torch.tensor(IMAGE_MEAN), torch.tensor(IMAGE_STD)

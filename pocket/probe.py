@@ -1,8 +1,8 @@
 """Measures the chain link by link on the `dev` split while a model trains: it shows what to train next.
 
-For each comparison the judge's critique is generated (A first) and compared with the one written from ground truth: are the
-claims quoted right, are the look-ups right, is the finding right, is the verdict right, and is it right given a right finding.
-Not the benchmark: that is `vl-genrm pocket bench`, over both orders and through the judge.
+For each comparison the judge's critique is generated (A first) and compared with the one written from ground truth:
+are the claims quoted right, are the look-ups right, is the finding right, is the verdict right, and is it right given
+a right finding. Not the benchmark: that is `vl-genrm pocket bench`, over both orders and through the judge.
 """
 
 import torch
@@ -18,7 +18,9 @@ from pocket.scenes import Split
 def probe_chain(
     model: Qwen2VLForConditionalGeneration, processor: Qwen2VLProcessor, *, num_rows: int
 ) -> dict[str, float]:
-    """Shares in [0, 1] of the first `num_rows` dev rows: claims, facts, finding, verdict right, and verdict given the finding."""
+    """Shares in [0, 1] of the first `num_rows` dev rows: claims, facts, finding, verdict right, and verdict given the
+    finding.
+    """
     model.eval()
     rows = list(make_rows(Split.DEV, num_rows))
     texts: list[str] = []
@@ -51,7 +53,8 @@ def _generate(model: Qwen2VLForConditionalGeneration, processor: Qwen2VLProcesso
                     {"type": "image", "image": draw_scene(row.scene)},
                     {
                         "type": "text",
-                        "text": f"Question: {row.question}\nFirst response: {row.response_a}\nSecond response: {row.response_b}",
+                        "text": f"Question: {row.question}\n"
+                        f"First response: {row.response_a}\nSecond response: {row.response_b}",
                     },
                 ],
             },
@@ -75,4 +78,9 @@ def _links(text: str) -> dict[str, str]:
     facts, _, rest = rest.partition(" So ")
     finding, _, verdict = rest.partition(f"\n{MARKER}")
     label = verdict.strip()
-    return {"claims": claims, "facts": facts, "finding": finding, "verdict": label if label in (FIRST, SECOND) else "none"}
+    return {
+        "claims": claims,
+        "facts": facts,
+        "finding": finding,
+        "verdict": label if label in (FIRST, SECOND) else "none",
+    }

@@ -1,8 +1,9 @@
 """The fifteen kinds of question, in VL-RewardBench's three groups.
 
-Each function takes a scene and a random generator and returns an `Exchange`, or None where the scene does not support the question (no
-sign to read, no object that is the only one of its kind, …). Right and wrong answers are drawn so that a reader who cannot see the
-picture does little better than chance: existence is half true, counts go up as often as down.
+Each function takes a scene and a random generator and returns an `Exchange`, or None where the scene does not support
+the question (no sign to read, no object that is the only one of its kind, …). Right and wrong answers are drawn so
+that a reader who cannot see the picture does little better than chance: existence is half true, counts go up as often
+as down.
 """
 
 from collections.abc import Callable
@@ -44,7 +45,11 @@ def ask_denial(scene: Scene, rng: np.random.Generator) -> Exchange:
     """Is it true that there is no dog? (Asked the other way round: yes denies.)"""
     template = pick(
         rng,
-        ("Is it true that there is no {name} in the image?", "Is the image free of any {name}?", "Is there really no {name}?"),
+        (
+            "Is it true that there is no {name} in the image?",
+            "Is the image free of any {name}?",
+            "Is there really no {name}?",
+        ),
     )
     return _existence(scene, rng, template, denial=True)
 
@@ -100,7 +105,12 @@ def ask_count(scene: Scene, rng: np.random.Generator) -> Exchange:
     wrong = _one_off(rng, number, 0, 6)
     template = pick(
         rng,
-        ("How many {0} are there?", "How many {0} are in the image?", "Count the {0}.", "What is the number of {0} in the image?"),
+        (
+            "How many {0} are there?",
+            "How many {0} are in the image?",
+            "Count the {0}.",
+            "What is the number of {0} in the image?",
+        ),
     )
     style = pick(rng, ("There are {0} in the image.", "I count {0}.", "The image shows {0}."))
     return _counted(scene, template.format(kind.plural), style, kind, number, wrong)
@@ -128,7 +138,9 @@ def ask_category_count(scene: Scene, rng: np.random.Generator) -> Exchange:
     category = pick(rng, present) if present and rng.random() < 0.9 else pick(rng, CATEGORIES)
     number = len(scene.of_category(category))
     wrong = _one_off(rng, number, 0, 8)
-    template = pick(rng, ("How many {0} are there?", "How many {0} are in the image?", "How many {0} are there in total?"))
+    template = pick(
+        rng, ("How many {0} are there?", "How many {0} are in the image?", "How many {0} are there in total?")
+    )
     style = pick(rng, ("I count {0}.", "The image shows {0}.", "There are {0} in the image."))
     right_claim, wrong_claim = category_phrase(category, number), category_phrase(category, wrong)
     return Exchange(
@@ -159,7 +171,12 @@ def ask_compare(scene: Scene, rng: np.random.Generator) -> Exchange | None:
         return None
     wrong = pick(rng, [sign for sign in claims if sign != truth])
     template = pick(
-        rng, ("Are there more {0} or more {1}?", "Which are there more of, {0} or {1}?", "Compare the number of {0} and {1}.")
+        rng,
+        (
+            "Are there more {0} or more {1}?",
+            "Which are there more of, {0} or {1}?",
+            "Compare the number of {0} and {1}.",
+        ),
     )
     style = pick(rng, ("There are {0}.", "The image shows {0}.", "I can see {0}."))
     return Exchange(
@@ -223,7 +240,9 @@ def ask_region(scene: Scene, rng: np.random.Generator) -> Exchange | None:
         wrong = f"{pick(rng, [r for r in ROWS if r != row])} {column}"
     else:
         wrong = f"{row} {pick(rng, [c for c in COLUMNS if c != column])}"
-    template = pick(rng, ("Where is the {0}?", "In which part of the image is the {0}?", "Where in the image can you see the {0}?"))
+    template = pick(
+        rng, ("Where is the {0}?", "In which part of the image is the {0}?", "Where in the image can you see the {0}?")
+    )
     style = pick(rng, ("The {0} is in the {1}.", "It is in the {1} of the image.", "The {0} can be seen in the {1}."))
     return Exchange(
         question=template.format(placed.kind.name),
@@ -243,8 +262,12 @@ def ask_attribute(scene: Scene, rng: np.random.Generator) -> Exchange | None:
         return None
     placed = pick(rng, candidates)
     others = [o.mat for o in scene.objects if o.mat not in (None, placed.mat)]
-    wrong = pick(rng, others) if others and rng.random() < 0.5 else pick(rng, [c for c in MAT_COLOURS if c != placed.mat])
-    template = pick(rng, ("What colour is the mat under the {0}?", "Which colour of mat is the {0} on?", "On what mat is the {0}?"))
+    wrong = (
+        pick(rng, others) if others and rng.random() < 0.5 else pick(rng, [c for c in MAT_COLOURS if c != placed.mat])
+    )
+    template = pick(
+        rng, ("What colour is the mat under the {0}?", "Which colour of mat is the {0} on?", "On what mat is the {0}?")
+    )
     style = pick(rng, ("The mat is {1}.", "The {0} is on a {1} mat.", "It is a {1} mat."))
     return Exchange(
         question=template.format(placed.kind.name),
@@ -266,7 +289,9 @@ def ask_object_with_attribute(scene: Scene, rng: np.random.Generator) -> Exchang
     placed = pick(rng, candidates)
     others = [o.kind for o in scene.objects if o.kind != placed.kind]
     wrong = pick(rng, others) if others and rng.random() < 0.6 else absent_kind(scene, rng, like=placed.kind)
-    template = pick(rng, ("What is on the {0} mat?", "Which object is on the {0} mat?", "What can you see on the {0} mat?"))
+    template = pick(
+        rng, ("What is on the {0} mat?", "Which object is on the {0} mat?", "What can you see on the {0} mat?")
+    )
     style = pick(rng, ("There is {0} on the {1} mat.", "It is {0}.", "The object is {0}."))
     return Exchange(
         question=template.format(placed.mat),

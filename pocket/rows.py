@@ -1,7 +1,8 @@
 """Labelled comparisons from scenes: the typed row, the splits, and export to files that other tools read.
 
-A row takes its scene from its index, its question kind in rotation over the groups (so that a split of 2,000 rows has each kind about
-equally often within its group), and everything else from one generator seeded by (split, index, seed).
+A row takes its scene from its index, its question kind in rotation over the groups (so that a split of 2,000 rows has
+each kind about equally often within its group), and everything else from one generator seeded by (split, index,
+seed).
 """
 
 import json
@@ -23,7 +24,9 @@ _GROUP_ORDER = (Group.GENERAL, Group.HALLUCINATION, Group.REASONING)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One labelled comparison. label: the response that is right. facts: what the picture shows about the difference."""
+    """One labelled comparison. label: the response that is right. facts: what the picture shows about the
+    difference.
+    """
 
     id: str
     scene: Scene
@@ -70,7 +73,9 @@ def make_rows(split: Split, num_rows: int, *, seed: int = 0) -> Iterator[Row]:
 
 
 def draw_exchange(scene: Scene, rng: np.random.Generator, *, group: Group | None = None) -> tuple[str, Exchange]:
-    """A question kind that the scene supports, and its exchange; within one group if given. Kinds are equally likely."""
+    """A question kind that the scene supports, and its exchange; within one group if given. Kinds are equally
+    likely.
+    """
     kinds = [name for name, (of_group, _) in QUESTION_KINDS.items() if group is None or of_group is group]
     for position in rng.permutation(len(kinds)):
         exchange = QUESTION_KINDS[kinds[int(position)]][1](scene, rng)
@@ -82,7 +87,8 @@ def draw_exchange(scene: Scene, rng: np.random.Generator, *, group: Group | None
 def export_rows(folder: Path, split: Split, num_rows: int, *, seed: int = 0) -> Path:
     """Write PNG files and `rows.jsonl` with VL-RewardBench's field names; return the path of the latter.
 
-    Fields: id, query, response (two strings), image (file name), human_ranking (0 = better), ground_truth, group, kind, error_kind.
+    Fields: id, query, response (two strings), image (file name), human_ranking (0 = better), ground_truth, group,
+    kind, error_kind.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "rows.jsonl"
@@ -107,8 +113,6 @@ def vl_rewardbench_fields(row: Row, image: str) -> dict[str, object]:
         "kind": row.kind,
         "error_kind": str(row.error_kind),
         "facts": list(row.facts),
-        "objects": [
-            {"name": o.kind.name, "box": o.box, "mat": o.mat} for o in row.scene.objects
-        ],
+        "objects": [{"name": o.kind.name, "box": o.box, "mat": o.mat} for o in row.scene.objects],
         "sign": asdict(row.scene.sign) if row.scene.sign else None,
     }

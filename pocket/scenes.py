@@ -1,10 +1,12 @@
 """Scenes of the pocket world and their exact ground truth.
 
-A scene is 168 x 168 pixels: 1 to 8 objects, each a glyph of one kind (turned, flipped, resized), perhaps on a coloured mat, and perhaps one
-sign with a word or a number. Centres lie in different cells of a 6 x 6 grid, and two objects of one kind never share one of the
-nine named parts of the picture, so "the dog in the upper left" names at most one object. Neighbours may overlap partly.
+A scene is 168 x 168 pixels: 1 to 8 objects, each a glyph of one kind (turned, flipped, resized), perhaps on a
+coloured mat, and perhaps one sign with a word or a number. Centres lie in different cells of a 6 x 6 grid, and two
+objects of one kind never share one of the nine named parts of the picture, so "the dog in the upper left" names at
+most one object. Neighbours may overlap partly.
 
-Splits differ by seed range and never overlap: scene `index` of a split draws from the generator seeded with (split's number, index).
+Splits differ by seed range and never overlap: scene `index` of a split draws from the generator seeded with (split's
+number, index).
 """
 
 from dataclasses import dataclass
@@ -21,7 +23,9 @@ MAX_OBJECTS = 8
 
 
 class Split(StrEnum):
-    """Which scenes: `shifted` also has another look (see `pocket.drawing`) and, like `held-out`, is never trained on."""
+    """Which scenes: `shifted` also has another look (see `pocket.drawing`) and, like `held-out`, is never trained
+    on.
+    """
 
     TRAIN = "train"
     DEV = "dev"
@@ -88,7 +92,9 @@ class Sign:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scene:
-    """Ground truth of one picture. objects: in reading order of their cells. look_seed: everything that is only look."""
+    """Ground truth of one picture. objects: in reading order of their cells. look_seed: everything that is only
+    look.
+    """
 
     split: Split
     index: int
@@ -152,9 +158,7 @@ def sample_scene(split: Split, index: int) -> Scene:
             )
             break
     objects.sort(key=lambda o: o.cell)
-    return Scene(
-        split=split, index=index, objects=tuple(objects), sign=sign_spot, look_seed=int(rng.integers(2**31))
-    )
+    return Scene(split=split, index=index, objects=tuple(objects), sign=sign_spot, look_seed=int(rng.integers(2**31)))
 
 
 def _jitter(rng: np.random.Generator, cell: int, reach: int) -> int:
@@ -175,9 +179,11 @@ def _inside(centre: int, size: int) -> int:
 
 
 def _draw_names(rng: np.random.Generator) -> list[str]:
-    """Kinds of the objects, with repeats: some kinds come two to five times, some scenes dwell on one super-category."""
+    """Kinds of the objects, with repeats: some kinds come two to five times, some scenes dwell on one
+    super-category.
+    """
     total = int(rng.integers(1, MAX_OBJECTS + 1))
-    pool = [kind for kind in KINDS]
+    pool = list(KINDS)
     if rng.random() < 0.4:
         category = rng.choice(sorted({kind.category for kind in KINDS if kind.category != "people"}))
         near = [kind for kind in KINDS if kind.category == category]

@@ -1,7 +1,8 @@
 """What the pocket base is taught to do with a scene: the tasks of the language stage.
 
-The base lists, looks up, answers, criticises one response, revises one given feedback, verifies one against a reference, and, a little,
-judges pairs. Each link of the chain that judging needs is a task of its own. The judge is then fine-tuned on judging alone.
+The base lists, looks up, answers, criticises one response, revises one given feedback, verifies one against a
+reference, and, a little, judges pairs. Each link of the chain that judging needs is a task of its own. The judge is
+then fine-tuned on judging alone.
 """
 
 from dataclasses import dataclass
@@ -53,7 +54,9 @@ def draw_task(scene: Scene, rng: np.random.Generator, mix: dict[str, float]) -> 
         user = f"{question}Response: {response}\nFeedback: {feedback}\nRevise the response."
         return Task(system="", user=user, answer=exchange.right, name=name)
     if name == "verify":
-        user = f"{question}Reference: {exchange.right}\nResponse: {response}\nDoes the response agree with the reference?"
+        user = (
+            f"{question}Reference: {exchange.right}\nResponse: {response}\nDoes the response agree with the reference?"
+        )
         return Task(system="", user=user, answer="Pass" if is_right else "Fail", name=name)
     one, two = (exchange.right, exchange.wrong) if is_right else (exchange.wrong, exchange.right)
     user = f"{question}First response: {one}\nSecond response: {two}"
@@ -65,10 +68,7 @@ def draw_task(scene: Scene, rng: np.random.Generator, mix: dict[str, float]) -> 
 
 def _listing(scene: Scene) -> str:
     """All objects with their places and mats, in reading order."""
-    items = [
-        f"{o.kind.name} {o.place}" + (f" {o.mat} mat" if o.mat else "")
-        for o in scene.objects
-    ]
+    items = [f"{o.kind.name} {o.place}" + (f" {o.mat} mat" if o.mat else "") for o in scene.objects]
     if scene.sign is not None:
         items.append(f"sign {scene.sign.text}")
     return ", ".join(items) + "."
@@ -79,7 +79,9 @@ def _look_up_task(scene: Scene, rng: np.random.Generator) -> Task:
     placed = pick(rng, scene.objects)
     mats = [o.mat for o in scene.objects]
     if draw < 0.2:
-        category = placed.kind.category if placed.kind.category in CATEGORIES and rng.random() < 0.6 else pick(rng, CATEGORIES)
+        category = (
+            placed.kind.category if placed.kind.category in CATEGORIES and rng.random() < 0.6 else pick(rng, CATEGORIES)
+        )
         user, answer = f"Find {category}.", look_up_category(scene, category)
     elif draw < 0.3 and scene.sign is not None:
         user, answer = "Find the sign.", f"sign: {scene.sign.text}"

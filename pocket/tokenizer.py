@@ -1,7 +1,8 @@
-"""The pocket tokenizer: byte-level BPE learned from the pocket texts, with Qwen2-VL's special tokens and chat template.
+"""The pocket tokenizer: byte-level BPE learned from the pocket texts, with Qwen2-VL's special tokens and chat
+template.
 
-Byte-level, so any text in any script can be written, if not economically. The processor is transformers' own Qwen2VLProcessor; pictures of
-any size are scaled to about the 36 image tokens that the models were trained on.
+Byte-level, so any text in any script can be written, if not economically. The processor is transformers' own
+Qwen2VLProcessor; pictures of any size are scaled to about the 36 image tokens that the models were trained on.
 """
 
 from collections.abc import Iterator
@@ -17,15 +18,16 @@ from pocket.tasks import BASE_MIX, draw_task
 from pocket.vocabulary import KINDS, SIGN_TEXTS
 
 SPECIAL_TOKENS = (
-    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>",
-    "<|video_pad|>",
+    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
+    "<|image_pad|>", "<|video_pad|>",
 )  # fmt: skip
 VOCABULARY_SIZE = 1024
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' or 'image' in part or 'image_url' in part %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% if part['type'] == 'image' or 'image' in part or 'image_url' in part %}"
+    "<|vision_start|><|image_pad|><|vision_end|>"
     "{% elif part['type'] == 'video' or 'video' in part %}<|vision_start|><|video_pad|><|vision_end|>"
     "{% elif 'text' in part %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"

@@ -1,10 +1,11 @@
 """Stage 1 of the recipe: teach the vision tower what lies in each cell of a picture, before any language.
 
-Every merged patch (28 x 28 pixels, later one image token) is classified: the kind of the object whose centre it holds, the colour of the
-mat under it, the text of the sign centred there, and its own row and column. Centres rather than covered area, because then
-a token *is* an object and counting is counting tokens. The classifier of kinds, colours and sign texts is a table of word
-vectors; the language stage starts the embeddings of those words from the same table, so that its first attention steps already
-find the dog when asked for one. Without this stage the language stage sees nothing for thousands of steps.
+Every merged patch (28 x 28 pixels, later one image token) is classified: the kind of the object whose centre it
+holds, the colour of the mat under it, the text of the sign centred there, and its own row and column. Centres rather
+than covered area, because then a token *is* an object and counting is counting tokens. The classifier of kinds,
+colours and sign texts is a table of word vectors; the language stage starts the embeddings of those words from the
+same table, so that its first attention steps already find the dog when asked for one. Without this stage the language
+stage sees nothing for thousands of steps.
 
 Run: `vl-genrm pocket build --only vision`.
 """
@@ -45,7 +46,9 @@ class VisionSettings:
     num_steps: int = 3200
     batch_scenes: int = 64
     num_scenes: int = 40_000
-    """Training scenes, drawn once and met about num_steps * batch_scenes / num_scenes times with other brightness and noise."""
+    """Training scenes, drawn once and met about num_steps * batch_scenes / num_scenes times with other brightness and
+    noise.
+    """
     learning_rate: float = 2e-3
     seed: int = 0
 
@@ -132,7 +135,9 @@ def load_classifier(path: Path) -> CellClassifier:
 
 
 def word_vectors(model: CellClassifier) -> dict[str, Tensor]:
-    """Vectors of kind names, colours and sign texts as the tower expresses them, float32 (192,), scaled to EMBEDDING_RMS."""
+    """Vectors of kind names, colours and sign texts as the tower expresses them, float32 (192,), scaled to
+    EMBEDDING_RMS.
+    """
     names = {"kind": [kind.name for kind in KINDS], "colour": list(MAT_COLOURS), "text": list(SIGN_TEXTS)}
     vectors: dict[str, Tensor] = {}
     for question, words in names.items():
@@ -147,8 +152,9 @@ def word_vectors(model: CellClassifier) -> dict[str, Tensor]:
 def measure_vision(model: CellClassifier, split: Split, num_scenes: int, pictures_folder: Path) -> dict[str, float]:
     """Shares of object cells named right, of empty cells kept empty, of mats and signs right, over fresh scenes."""
     model.eval()
-    right, total = dict.fromkeys(("object", "empty", "colour", "text", "scene"), 0), dict.fromkeys(
-        ("object", "empty", "colour", "text", "scene"), 0
+    right, total = (
+        dict.fromkeys(("object", "empty", "colour", "text", "scene"), 0),
+        dict.fromkeys(("object", "empty", "colour", "text", "scene"), 0),
     )
     pictures = draw_pool(split, range(num_scenes), pictures_folder)
     for start in range(0, num_scenes, 50):
@@ -175,8 +181,8 @@ def measure_vision(model: CellClassifier, split: Split, num_scenes: int, picture
 def _augment(pictures: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Pictures with other brightness, contrast, colour cast and grain, so that the look alone identifies nothing.
 
-    One in five also loses its true colours (grey, mixed channels, negative, or outlines only): shape has to do there. Returns pictures,
-    float (B, 168, 168, 3) in 0..255, and which of them lost their colours, bool (B,).
+    One in five also loses its true colours (grey, mixed channels, negative, or outlines only): shape has to do there.
+    Returns pictures, float (B, 168, 168, 3) in 0..255, and which of them lost their colours, bool (B,).
     """
     x = torch.from_numpy(pictures).float()
     size = (len(x), 1, 1, 1)
@@ -203,7 +209,9 @@ def _augment(pictures: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Te
 
 
 def _loss(logits: dict[str, Tensor], labels: Tensor) -> Tensor:
-    """Sum of the cross-entropies; full cells weigh 1 and empty ones EMPTY_WEIGHT, divided by the number of full ones."""
+    """Sum of the cross-entropies; full cells weigh 1 and empty ones EMPTY_WEIGHT, divided by the number of full
+    ones.
+    """
 
     def weighted(name: str, target: Tensor, nothing: int) -> Tensor:
         each = F.cross_entropy(logits[name].float().flatten(0, 1), target.flatten(), reduction="none")

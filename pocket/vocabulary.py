@@ -1,7 +1,7 @@
 """The words of the pocket world: object kinds, super-categories, mat colours, sign texts, places.
 
-Kinds are the COCO category names (Lin et al., 2014) for which Unicode has a glyph; super-categories follow COCO's. Every name is a
-fixed string: data, questions, critiques and the evaluation all compare by it.
+Kinds are the COCO category names (Lin et al., 2014) for which Unicode has a glyph; super-categories follow COCO's.
+Every name is a fixed string: data, questions, critiques and the evaluation all compare by it.
 """
 
 from dataclasses import dataclass
@@ -119,7 +119,8 @@ MAT_COLOURS = {
     "black": (28, 28, 30),
 }
 SIGN_WORDS = (
-    "exit", "open", "stop", "taxi", "cafe", "menu", "sale", "park", "zoo", "bank", "shop", "hotel", "push", "pull", "quiet", "slow",
+    "exit", "open", "stop", "taxi", "cafe", "menu", "sale", "park", "zoo", "bank", "shop", "hotel",
+    "push", "pull", "quiet", "slow",
 )  # fmt: skip
 SIGN_NUMBERS = tuple(str(number) for number in range(10, 34))
 SIGN_TEXTS = SIGN_WORDS + SIGN_NUMBERS

@@ -182,7 +182,11 @@ def test_a_critique_of_one_response_calls_it_right_or_wrong() -> None:
 def test_phrases_are_english() -> None:
     dog, skis = KIND_BY_NAME["dog"], KIND_BY_NAME["skis"]
     assert [count_phrase(dog, n) for n in (0, 1, 3)] == ["no dogs", "one dog", "three dogs"]
-    assert [category_phrase("accessories", n) for n in (0, 1, 2)] == ["no accessories", "one accessory", "two accessories"]
+    assert [category_phrase("accessories", n) for n in (0, 1, 2)] == [
+        "no accessories",
+        "one accessory",
+        "two accessories",
+    ]
     assert join_words(["a dog", "skis", "an apple"]) == "a dog, skis and an apple"
     assert (skis.one, KIND_BY_NAME["apple"].one) == ("skis", "an apple")
     assert sentence("the dog is here") == "The dog is here."

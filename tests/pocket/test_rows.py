@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pocket.rows import export_rows, make_row
-from pocket.samples import SAMPLES
+from pocket.sample_files import SAMPLES
 from pocket.scenes import Split
 
 FIELDS = {"id", "query", "response", "image", "human_ranking", "ground_truth", "group", "kind", "error_kind"}

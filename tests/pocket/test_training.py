@@ -1,4 +1,6 @@
-"""The training stages: what is fed to the models is exactly what a standalone prompt would be, and the recipe runs end to end."""
+"""The training stages: what is fed to the models is exactly what a standalone prompt would be, and the recipe runs
+end to end.
+"""
 
 import json
 from pathlib import Path

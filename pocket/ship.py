@@ -1,0 +1,118 @@
+"""Puts finished models of a build folder where the package ships them from, each with a card.
+
+A card says what the model was trained on, how, by which command and commit, and what was measured. The figures come
+from the reports that `vl-genrm pocket bench` wrote into `<build>/bench-<model>/`; a model without a held-out report
+is not shipped.
+
+Run: `vl-genrm pocket ship --build build`.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from genrm.errors import GenRMError
+from genrm.shipped import base_folder, judge_folder
+from pocket.build import current_commit
+
+_FILES = ("*.json", "*.jinja", "*.safetensors")
+_TITLES = {"base": "VL-GenRM pocket base", "judge": "VL-GenRM pocket judge"}
+_PURPOSE = {
+    "base": "A small Qwen2-VL that lists, answers, criticises, revises, verifies and, not very well, judges in the pocket "
+    "world. It stands for a general vision-language model: what judge training starts from.",
+    "judge": "A small Qwen2-VL that judges two answers about a picture of the pocket world: a critique, then a verdict. "
+    "`vl-genrm serve` loads it when no other model is configured.",
+}
+_DATA = (
+    "Scenes of the pocket world (`pocket/`), split `train` only: generated, with exact ground truth, no data of other "
+    "people. The glyphs in the pictures are those of Noto Color Emoji (SIL Open Font License 1.1)."
+)
+
+
+class ReportMissingError(GenRMError, FileNotFoundError):
+    """A model has not been measured yet. Run the command that the message names."""
+
+
+def ship(build: Path, *, names: tuple[str, ...] = ("base", "judge")) -> list[Path]:
+    """Copy models with their cards into the package; return the folders written. Raises ReportMissingError."""
+    targets = {"base": base_folder(), "judge": judge_folder()}
+    written = []
+    for name in names:
+        source, target = build / name, targets[name]
+        card = write_card(name, build)
+        if target.exists():
+            shutil.rmtree(target)
+        target.mkdir(parents=True)
+        for pattern in _FILES:
+            for path in source.glob(pattern):
+                shutil.copy(path, target)
+        (target / "README.md").write_text(card)
+        written.append(target)
+    return written
+
+
+def write_card(name: str, build: Path) -> str:
+    """The model card as Markdown. name: `base` or `judge`. Raises ReportMissingError without a held-out report."""
+    reports = sorted((build / f"bench-{name}").glob("*.json"))
+    if not any(path.stem.startswith("held-out") for path in reports):
+        raise ReportMissingError(
+            f"There is no held-out report in {build}/bench-{name}. Run `vl-genrm pocket bench --model {build}/{name} "
+            f"--output {build}/bench-{name}` first."
+        )
+    notes = build / f"notes-{name}.md"
+    recipe = json.loads((build / "recipe.json").read_text())
+    stages = {"vision": recipe["vision"], "language_scenes": recipe["language_scenes"], name: recipe[name]}
+    if name == "judge":
+        stages["base"] = recipe["base"]
+    return "\n".join(
+        [
+            f"# {_TITLES[name]}",
+            "",
+            _PURPOSE[name],
+            "",
+            "## Data",
+            _DATA,
+            "",
+            "## Recipe",
+            "```json",
+            json.dumps(stages, indent=1),
+            "```",
+            *([notes.read_text().strip()] if notes.exists() else []),
+            "",
+            "## Command",
+            f"`vl-genrm pocket build --only {name}` after the stages before it.",
+            "",
+            "## Commit",
+            f"`{current_commit()}`",
+            "",
+            "## Metrics",
+            *(_metrics(json.loads(path.read_text()), path.stem) for path in reports),
+            "",
+            "Licence: Apache-2.0. Limits: it knows the pocket world only; on other pictures its verdicts mean nothing.",
+            "",
+        ]
+    )
+
+
+def _metrics(report: dict[str, Any], name: str) -> str:
+    def show(share: dict[str, float]) -> str:
+        return f"{share['value']:.3f} [{share['low']:.3f}, {share['high']:.3f}]"
+
+    lines = [
+        f"\n`{name}`: {report['n']} comparisons, both orders; share with 95 % interval.",
+        "",
+        "| what | measured |",
+        "|---|---|",
+    ]
+    lines.append(f"| overall | {show(report['overall'])} |")
+    lines += [f"| {group} | {show(share)} |" for group, share in report["by_group"].items()]
+    lines += [
+        f"| {key.replace('_', ' ')} | {show(report[key])} |"
+        for key in ("consistency", "first_position_rate", "unparsed_rate")
+    ]
+    if "blank_image" in report:
+        lines.append(f"| overall with a blank picture | {show(report['blank_image'])} |")
+    lines.append(f"| shorter answer (blind baseline) | {show(report['shorter_answer_baseline'])} |")
+    lines.append(f"| ECE | {report['ece']:.3f} |")
+    return "\n".join(lines)

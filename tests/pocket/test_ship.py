@@ -1,0 +1,48 @@
+"""Cards of shipped models: no card without a measurement, and every figure from the report."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pocket.ship import ReportMissingError, write_card
+
+SHARE = {"value": 0.875, "low": 0.8, "high": 0.9, "num": 10}
+REPORT = {
+    "n": 10,
+    "overall": SHARE,
+    "by_group": {"general": SHARE, "reasoning": SHARE | {"value": 0.75}},
+    "consistency": SHARE,
+    "first_position_rate": SHARE,
+    "unparsed_rate": SHARE,
+    "shorter_answer_baseline": SHARE,
+    "blank_image": SHARE | {"value": 0.512},
+    "ece": 0.0234,
+}
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Path:
+    """A build folder with a recipe and nothing measured."""
+    recipe = {"vision": [], "language_scenes": "range(1, 2)", "base": {"num_steps": 3}, "judge": {"num_steps": 4}}
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    return tmp_path
+
+
+def test_a_model_that_was_not_measured_is_not_shipped(build: Path) -> None:
+    with pytest.raises(ReportMissingError, match="vl-genrm pocket bench"):
+        write_card("judge", build)
+
+
+def test_a_card_says_data_recipe_command_commit_and_metrics(build: Path) -> None:
+    (build / "bench-judge").mkdir()
+    (build / "bench-judge" / "held-out-critique.json").write_text(json.dumps(REPORT))
+    (build / "notes-judge.md").write_text("Run in two parts.")
+    card = write_card("judge", build)
+    for word in ("Data", "Recipe", "Command", "Commit", "Metrics"):
+        assert f"## {word}\n" in card
+    assert "| reasoning | 0.750 [0.800, 0.900] |" in card
+    assert "| overall with a blank picture | 0.512 [0.800, 0.900] |" in card
+    assert "| ECE | 0.023 |" in card
+    assert '"num_steps": 4' in card
+    assert "Run in two parts." in card
