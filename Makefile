@@ -24,8 +24,8 @@ check: $(VENV)/.installed-dev ## Formatting, lint, types and layers
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.installed ## Speed of the HTTP service and of the in-process engine on this machine
-	$(BIN)/python bench/serving.py $(ARGS)
-	$(BIN)/python bench/engine.py $(ARGS)
+	$(BIN)/python bench/serving.py
+	$(BIN)/python bench/engine.py
 
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,1 +1,1 @@
-"""What a judgement is: types, prompts, parsing, the two-order verdict and the engines that write it. No HTTP, no training."""
+"""What a judgement is: types, prompts, parsing, the two-order verdict, media and engines. No HTTP, no training."""

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen2VLForConditionalGeneration, Qwen2VLProcessor
+from transformers import AutoProcessor, Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
 from genrm.errors import GenRMError
 from pocket.language_stage import LanguageSettings, encode_scenes, initialise, train_language
@@ -41,7 +41,7 @@ class Recipe:
     """Rounds, each with a schedule of its own; every round starts from the weights of the one before."""
     language_scenes: range = field(default_factory=lambda: range(40_000, 54_000))
     base: LanguageSettings = field(default_factory=lambda: LanguageSettings(mix=BASE_MIX, num_steps=1700))
-    judge: LanguageSettings = field(default_factory=lambda: LanguageSettings(mix=JUDGE_MIX, num_steps=3200, seed=1))
+    judge: LanguageSettings = field(default_factory=lambda: LanguageSettings(mix=JUDGE_MIX, num_steps=2400, seed=1, matches_per_scene=5, verdict_smoothing=0.05))
 
 
 def build(recipe: Recipe, folder: Path, *, only: str | None = None) -> Path:
@@ -66,7 +66,7 @@ def build(recipe: Recipe, folder: Path, *, only: str | None = None) -> Path:
         made = _train_and_save(model, processor, recipe.base, recipe, folder, "base")
     if "judge" in stages:
         base = _existing(folder / "base", "base")
-        model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32)
+        model = Qwen2VLForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
         made = _train_and_save(model, AutoProcessor.from_pretrained(base), recipe.judge, recipe, folder, "judge")
     return made
 
@@ -75,10 +75,9 @@ def save_model(model: Qwen2VLForConditionalGeneration, processor: Qwen2VLProcess
     """Write weights (half precision, safetensors), configuration, tokenizer and processor as one ordinary model
     folder.
     """
-    half = model.to(torch.float16)
-    half.save_pretrained(folder)
+    model.half().save_pretrained(folder)
     processor.save_pretrained(folder)
-    model.to(torch.float32)
+    model.float()
 
 
 def current_commit() -> str:

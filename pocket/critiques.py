@@ -2,7 +2,9 @@
 
 First what each response claims where the two differ, then what the picture shows about it, then the finding in the
 words of a claim, then the verdict. Every step is short and needs only the steps before it: measured link by link, a
-bare verdict hardly learns, and a finding that repeats the words of one claim makes the verdict a matter of matching.
+bare verdict hardly learns, and a finding that repeats a claim word for word, with the response it stands in behind it,
+makes the verdict a matter of copying ("exit Second … So exit Second"). With the label before the claim ("second
+says exit … So exit") findings came out right and verdicts did not, for all but the most frequent kinds of question.
 The verdict line is the one of `genrm.prompts`.
 """
 
@@ -17,7 +19,9 @@ def pair_critique(exchange: Exchange, *, right_is_first: bool) -> str:
         one, two = two, one
         facts = facts[::-1] if exchange.replaces_object else facts  # look-ups never give away which response is right
     label = FIRST if right_is_first else SECOND
-    return f"First says {one}, second says {two}. Seen {'; '.join(facts)}. So {exchange.right_claim}.\n{MARKER} {label}"
+    claims = f"{one} {FIRST}, {two} {SECOND}"
+    finding = f"{exchange.right_claim} {label}"
+    return f"Responses: {claims}. Seen {'; '.join(facts)}. So {finding}.\n{MARKER} {label}"
 
 
 def response_critique(exchange: Exchange, *, of_right: bool) -> str:

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
 from pocket.architecture import EMBEDDING_RMS, build_model
 from pocket.curves import Curves
 from pocket.optimizer import Optimizers
-from pocket.packing import IGNORED, Batch, Packer, use_packed_attention
+from pocket.packing import IGNORED, Batch, Packer, use_ordinary_attention, use_packed_attention
 from pocket.pictures import draw_pool, to_patches
 from pocket.probe import probe_chain
 from pocket.scenes import GRID, Scene, Split, sample_scene
@@ -30,6 +30,9 @@ from pocket.tasks import Task, draw_task
 from pocket.tokenizer import SPECIAL_TOKENS
 from pocket.vision_stage import SECONDS_BETWEEN_CHECKPOINTS, load_classifier, word_vectors
 from pocket.vocabulary import KIND_BY_NAME
+
+_NO_MASK = torch.ones(1, 1, 1, 1, dtype=torch.bool)
+"""Given a mask of four dimensions, transformers builds none of its own; packed attention needs none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,8 +48,14 @@ class LanguageSettings:
     """Look-ups that go with the other tasks of a scene that is not judged: short, and what every other task stands
     on.
     """
+    matches_per_scene: int = 0
+    """Claims to match with a finding that go with the judging tasks of a scene: short, and the last link of a verdict."""
     learning_rate: float = 2e-3
     embedding_rate_share: float = 0.25
+    verdict_smoothing: float = 0.0
+    """Share of a verdict's probability that the target gives to the other label. A verdict that copies its own finding
+    is as sure as the finding is unsure: smoothing by about the rate of wrong findings keeps the judge honest about it.
+    """
     seed: int = 0
     probe_every: int = 250
 
@@ -64,9 +73,12 @@ def initialise(vision: Path, processor: Qwen2VLProcessor) -> Qwen2VLForCondition
         features = model.model.visual(patches, grid_thw=grid).pooler_output
         scale = EMBEDDING_RMS * 1.5 / features.square().mean().sqrt()
         last = model.model.visual.merger.mlp[2]
+        assert isinstance(last, nn.Linear)
         last.weight.mul_(scale)
         last.bias.mul_(scale)
-        embedding = model.get_input_embeddings().weight
+        table = model.get_input_embeddings()
+        assert isinstance(table, nn.Embedding)
+        embedding = table.weight
         embedding.normal_(std=EMBEDDING_RMS)
         for word, vector in word_vectors(classifier).items():
             forms = {word, KIND_BY_NAME[word].plural} if word in KIND_BY_NAME else {word}
@@ -125,7 +137,7 @@ def train_language(
         judging = bool(rng.random() < _judging_share(settings))
         batch = packer.pack([_draw_tasks(scene_indices[int(row)], rng, settings, judging=judging) for row in rows])
         use_packed_attention(model)
-        loss = language_loss(model, batch, features_NTD[torch.from_numpy(rows)].float())
+        loss = language_loss(model, batch, features_NTD[torch.from_numpy(rows)].float(), verdict_smoothing=settings.verdict_smoothing)
         loss.backward()
         optimizers.step(step)
         losses.append(loss.item())
@@ -135,7 +147,7 @@ def train_language(
         if step % 50 == 49 or last:
             curves.log(step + 1, loss=float(np.mean(losses[-50:])))
         if step % settings.probe_every == settings.probe_every - 1 or last:
-            model.model.language_model.config._attn_implementation = "sdpa"  # noqa: SLF001 - the way back
+            use_ordinary_attention(model)
             curves.log(step + 1, **probe_chain(model, processor, num_rows=120))
             curves.plot()
             model.train()
@@ -147,23 +159,36 @@ def train_language(
     model.eval()
 
 
-def language_loss(model: Qwen2VLForConditionalGeneration, batch: Batch, features_BTD: Tensor) -> Tensor:
-    """Mean negative log-likelihood of the answer tokens, nats, shape (). The model must use packed attention."""
+def language_loss(
+    model: Qwen2VLForConditionalGeneration, batch: Batch, features_BTD: Tensor, *, verdict_smoothing: float = 0.0
+) -> Tensor:
+    """Mean negative log-likelihood of the answer tokens, nats, shape (). The model must use packed attention.
+
+    features_BTD: image features, (B, image tokens, hidden size). verdict_smoothing: probability, in [0, 0.5), that the
+    target at a verdict position gives to the other label; 0 trains on the label alone.
+    """
     embeddings = model.get_input_embeddings()(batch.ids_BS)
     embeddings = embeddings.masked_scatter(batch.image_slots_BS[..., None], features_BTD.to(embeddings.dtype))
     with torch.autocast("cpu", torch.bfloat16):
         hidden = model.model.language_model(
             inputs_embeds=embeddings,
-            attention_mask=torch.ones(
-                1, 1, 1, 1, dtype=torch.bool
-            ),  # four dimensions: transformers builds no mask of its own
+            attention_mask=_NO_MASK,
             position_ids=batch.position_ids_3BS,
             use_cache=False,
             packed=batch,
         ).last_hidden_state
         wanted = batch.labels_BS != IGNORED
         logits = model.lm_head(hidden[wanted])
-    return F.cross_entropy(logits.float(), batch.labels_BS[wanted])
+    targets = batch.labels_BS[wanted]
+    losses = F.cross_entropy(logits.float(), targets, reduction="none")
+    if verdict_smoothing:
+        opposite = targets.clone()
+        is_verdict = batch.is_verdict_BS[wanted]
+        first, second = batch.verdict_ids
+        opposite[is_verdict] = first + second - targets[is_verdict]
+        swapped = F.cross_entropy(logits.float(), opposite, reduction="none")
+        losses = (1 - verdict_smoothing) * losses + verdict_smoothing * swapped
+    return losses.mean()
 
 
 def _judging_share(settings: LanguageSettings) -> float:
@@ -175,7 +200,8 @@ def _draw_tasks(scene_index: int, rng: np.random.Generator, settings: LanguageSe
     scene = sample_scene(Split.TRAIN, scene_index)
     chosen = {name: share for name, share in settings.mix.items() if name.startswith("judge") == judging}
     if judging:
-        return _draw(scene, rng, chosen, settings.tasks_per_scene)
+        matches = _draw(scene, rng, {"judge-match": 1.0}, settings.matches_per_scene)
+        return matches + _draw(scene, rng, chosen, settings.tasks_per_scene)
     chosen.pop("look-up")
     look_ups = _draw(scene, rng, {"look-up": 1.0}, settings.look_ups_per_scene)
     return look_ups + (_draw(scene, rng, chosen, settings.tasks_per_scene - 2) if chosen else [])

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface, Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
+from genrm.prompts import FIRST, MARKER, SECOND
 from pocket.scenes import GRID
 from pocket.tasks import Task
 
@@ -40,8 +42,9 @@ class Batch:
     """A padded batch of packed sequences that have the same prefix.
 
     ids_BS: token ids. labels_BS: next-token targets, IGNORED outside answers. position_ids_3BS: mRoPE positions.
-    num_prefix: tokens before the first segment. image_slots_BS: True at image tokens. Legend: B sequences, S tokens,
-    N segments, L their tokens.
+    num_prefix: tokens before the first segment. image_slots_BS: True at image tokens. is_verdict_BS: True where the
+    target is the label of a verdict line; verdict_ids: the ids of the two labels. Legend: B sequences, S tokens, N
+    segments, L their tokens.
     """
 
     ids_BS: Tensor
@@ -50,6 +53,8 @@ class Batch:
     image_slots_BS: Tensor
     num_prefix: int
     segments: tuple[Segments, ...]
+    is_verdict_BS: Tensor
+    verdict_ids: tuple[int, int]
 
 
 def attend_packed(
@@ -104,11 +109,14 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor
 
 
 def use_packed_attention(model: Qwen2VLForConditionalGeneration) -> None:
-    """Switch the language model to `attend_packed`; passes then need `packed=`. Undo with
-    `set_attn_implementation("sdpa")`.
-    """
+    """Switch the language model to `attend_packed`; passes then need `packed=`."""
     AttentionInterface.register("packed", attend_packed)
     model.model.language_model.config._attn_implementation = "packed"  # noqa: SLF001 - the vision tower keeps its own
+
+
+def use_ordinary_attention(model: Qwen2VLForConditionalGeneration) -> None:
+    """Undo `use_packed_attention`."""
+    model.model.language_model.config._attn_implementation = "sdpa"  # noqa: SLF001 - as above
 
 
 class Packer:
@@ -117,6 +125,9 @@ class Packer:
     def __init__(self, processor: Qwen2VLProcessor, model: Qwen2VLForConditionalGeneration) -> None:
         self._tokenizer, self._model = processor.tokenizer, model
         self._image_id = model.config.image_token_id
+        self._marker = torch.tensor(self._tokenizer(f"\n{MARKER}").input_ids[-2:])
+        first, second = (self._tokenizer(f"\n{MARKER} {label}").input_ids[-1] for label in (FIRST, SECOND))
+        self._verdict_ids = (first, second)
         self._prefixes: dict[str, tuple[list[int], Tensor]] = {}
 
     def pack(self, tasks_of_scenes: Sequence[Sequence[Task]]) -> Batch:
@@ -142,7 +153,14 @@ class Packer:
             image_slots_BS=ids == self._image_id,
             num_prefix=num_prefix,
             segments=_group_segments(spans),
+            is_verdict_BS=self._find_verdicts(ids, labels),
+            verdict_ids=self._verdict_ids,
         )
+
+    def _find_verdicts(self, ids: Tensor, labels: Tensor) -> Tensor:
+        behind_marker = (ids[:, 1:] == self._marker[1]) & (ids[:, :-1] == self._marker[0])
+        is_label = torch.isin(labels, torch.tensor(self._verdict_ids))
+        return is_label & F.pad(behind_marker, (1, 0))
 
     def _row(self, tasks: Sequence[Task]) -> tuple[np.ndarray, np.ndarray, list[int], Tensor]:
         """Ids, labels, segment lengths and positions of one sequence."""

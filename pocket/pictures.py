@@ -36,7 +36,8 @@ def draw_pool(split: Split, scenes: range, folder: Path) -> np.ndarray:
                 pool[start - scenes.start : stop - scenes.start] = block
         pool.flush()
         partial.rename(path)
-    return np.load(path, mmap_mode="r")
+    pool: np.ndarray = np.load(path, mmap_mode="r")
+    return pool
 
 
 def _draw_range(job: tuple[Split, int, int]) -> np.ndarray:

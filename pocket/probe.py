@@ -5,6 +5,8 @@ are the claims quoted right, are the look-ups right, is the finding right, is th
 a right finding. Not the benchmark: that is `vl-genrm pocket bench`, over both orders and through the judge.
 """
 
+from typing import Any
+
 import torch
 from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
@@ -44,7 +46,7 @@ def probe_chain(
 
 
 def _generate(model: Qwen2VLForConditionalGeneration, processor: Qwen2VLProcessor, rows: list[Row]) -> list[str]:
-    conversations = [
+    conversations: list[list[dict[str, Any]]] = [
         [
             {"role": "system", "content": SYSTEM},
             {
@@ -61,7 +63,9 @@ def _generate(model: Qwen2VLForConditionalGeneration, processor: Qwen2VLProcesso
         ]
         for row in rows
     ]
-    inputs = processor.apply_chat_template(
+    tool: Any = processor  # transformers' annotations are narrower than what its processors and generate take
+    generator: Any = model
+    inputs = tool.apply_chat_template(
         conversations,
         add_generation_prompt=True,
         tokenize=True,
@@ -69,8 +73,8 @@ def _generate(model: Qwen2VLForConditionalGeneration, processor: Qwen2VLProcesso
         return_tensors="pt",
         processor_kwargs={"padding": True, "padding_side": "left"},
     )
-    out = model.generate(**inputs, max_new_tokens=110, do_sample=False)
-    return list(processor.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
+    out = generator.generate(**inputs, max_new_tokens=110, do_sample=False)
+    return list(tool.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
 
 
 def _links(text: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ seed).
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -72,12 +72,20 @@ def make_rows(split: Split, num_rows: int, *, seed: int = 0) -> Iterator[Row]:
     return (make_row(split, index, seed=seed) for index in range(num_rows))
 
 
-def draw_exchange(scene: Scene, rng: np.random.Generator, *, group: Group | None = None) -> tuple[str, Exchange]:
-    """A question kind that the scene supports, and its exchange; within one group if given. Kinds are equally
-    likely.
+def draw_exchange(
+    scene: Scene, rng: np.random.Generator, *, group: Group | None = None, weights: Mapping[str, float] | None = None
+) -> tuple[str, Exchange]:
+    """A question kind that the scene supports, and its exchange; within one group if given.
+
+    weights: how often a kind is tried first, relative to 1 for those not named. None: all kinds alike.
     """
     kinds = [name for name, (of_group, _) in QUESTION_KINDS.items() if group is None or of_group is group]
-    for position in rng.permutation(len(kinds)):
+    if weights is None:
+        order = rng.permutation(len(kinds))
+    else:
+        shares = np.array([weights.get(name, 1.0) for name in kinds])
+        order = rng.choice(len(kinds), size=len(kinds), replace=False, p=shares / shares.sum())
+    for position in order:
         exchange = QUESTION_KINDS[kinds[int(position)]][1](scene, rng)
         if exchange is not None:
             return kinds[int(position)], exchange

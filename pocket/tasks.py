@@ -5,16 +5,17 @@ reference, and, a little, judges pairs. Each link of the chain that judging need
 then fine-tuned on judging alone.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from genrm.prompts import FIRST, MARKER, SECOND, SYSTEM
 from pocket.critiques import pair_critique, response_critique
-from pocket.exchanges import absent_kind, look_up, look_up_category, pick
+from pocket.exchanges import absent_kind, count_phrase, look_up, look_up_category, pick
 from pocket.rows import draw_exchange
 from pocket.scenes import Scene
-from pocket.vocabulary import CATEGORIES
+from pocket.vocabulary import CATEGORIES, COLUMNS, KINDS, MAT_COLOURS, ROWS, SIGN_TEXTS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +31,11 @@ class Task:
 BASE_MIX = {
     "list": 0.15, "look-up": 0.2, "answer": 0.17, "criticise": 0.18, "revise": 0.06, "verify": 0.06, "judge": 0.18,
 }  # fmt: skip
+KIND_WEIGHTS = {
+    "description": 2.5, "caption": 1.5, "objects": 1.5, "reading": 1.5, "region": 1.5, "attribute": 1.5,
+    "object-with-attribute": 1.5, "left-right": 1.5, "above-below": 1.5, "category-count": 1.5,
+}  # fmt: skip
+"""Kinds that few scenes support, or that take more practice, come up more often in training than in the benchmark."""
 JUDGE_MIX = {"judge": 0.75, "judge-fast": 0.1, "look-up": 0.15}
 
 
@@ -40,7 +46,9 @@ def draw_task(scene: Scene, rng: np.random.Generator, mix: dict[str, float]) -> 
         return Task(system="", user="List the objects.", answer=_listing(scene), name=name)
     if name == "look-up":
         return _look_up_task(scene, rng)
-    kind, exchange = draw_exchange(scene, rng)
+    if name == "judge-match":
+        return _match_task(rng)
+    kind, exchange = draw_exchange(scene, rng, weights=KIND_WEIGHTS)
     question = f"Question: {exchange.question}\n"
     if name == "answer":
         return Task(system="", user=exchange.question, answer=exchange.right, name=name)
@@ -64,6 +72,27 @@ def draw_task(scene: Scene, rng: np.random.Generator, mix: dict[str, float]) -> 
     if name == "judge-fast":
         answer = f"{MARKER} {FIRST if is_right else SECOND}"
     return Task(system=SYSTEM, user=user, answer=answer, name=f"judge {kind}" if name == "judge" else name)
+
+
+def _match_task(rng: np.random.Generator) -> Task:
+    """Which of two claims a finding repeats: the last link alone, with claims of every form and no picture needed."""
+    forms: tuple[Callable[[], str], ...] = (
+        lambda: pick(rng, list(MAT_COLOURS)),
+        lambda: pick(rng, SIGN_TEXTS),
+        lambda: f"{pick(rng, ROWS)} {pick(rng, COLUMNS)}",
+        lambda: pick(rng, ("left", "right", "above", "below")),
+        lambda: f"{pick(rng, KINDS).name} {pick(rng, ROWS)} {pick(rng, COLUMNS)}",
+        lambda: f"{pick(rng, KINDS).name} {pick(rng, list(MAT_COLOURS))} mat",
+        lambda: count_phrase(pick(rng, KINDS), int(rng.integers(0, 6))),
+        lambda: pick(rng, KINDS).one,
+    )
+    form = pick(rng, forms)
+    one, two = form(), form()
+    while two == one:
+        two = form()
+    label, truth = (FIRST, one) if rng.random() < 0.5 else (SECOND, two)
+    user = f"Responses: {one} {FIRST}, {two} {SECOND}. Seen {truth}."
+    return Task(system=SYSTEM, user=user, answer=f"So {truth} {label}.\n{MARKER} {label}", name="judge-match")
 
 
 def _listing(scene: Scene) -> str:

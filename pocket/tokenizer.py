@@ -6,6 +6,7 @@ Qwen2VLProcessor; pictures of any size are scaled to about the 36 image tokens t
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -56,7 +57,7 @@ def build_processor(*, num_scenes: int = 4000) -> Qwen2VLProcessor:
         clean_up_tokenization_spaces=False,
     )
     pixels = SIZE_PIXELS * SIZE_PIXELS
-    sizes = {"patch_size": PATCH_PIXELS, "merge_size": MERGE, "temporal_patch_size": 2}
+    sizes: dict[str, Any] = {"patch_size": PATCH_PIXELS, "merge_size": MERGE, "temporal_patch_size": 2}
     edges = {"shortest_edge": pixels * 2 // 3, "longest_edge": pixels}
     return Qwen2VLProcessor(
         image_processor=Qwen2VLImageProcessor(size=edges, **sizes),

@@ -141,8 +141,9 @@ def word_vectors(model: CellClassifier) -> dict[str, Tensor]:
     names = {"kind": [kind.name for kind in KINDS], "colour": list(MAT_COLOURS), "text": list(SIGN_TEXTS)}
     vectors: dict[str, Tensor] = {}
     for question, words in names.items():
-        weight = model.words[question].weight.detach()
-        weight = weight - weight.mean(dim=0)
+        head = model.words[question]
+        assert isinstance(head, nn.Linear)
+        weight = head.weight.detach() - head.weight.detach().mean(dim=0)
         for word, row in zip(words, weight, strict=False):  # the last row is "nothing"
             vectors.setdefault(word, row * (EMBEDDING_RMS / row.square().mean().sqrt()))
     return vectors

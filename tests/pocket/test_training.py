@@ -4,6 +4,7 @@ end to end.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from pocket.build import Recipe, StageMissingError, build
 from pocket.drawing import draw_scene
 from pocket.language_stage import LanguageSettings
 from pocket.optimizer import Optimizers
-from pocket.packing import IGNORED, Packer
+from pocket.packing import IGNORED, Packer, use_ordinary_attention, use_packed_attention
 from pocket.pictures import to_patches
 from pocket.scenes import GRID, Split, sample_scene
 from pocket.tasks import BASE_MIX, JUDGE_MIX, Task, draw_task
@@ -70,9 +71,15 @@ def test_a_packed_task_is_computed_as_if_it_stood_alone(untrained: Models) -> No
     with torch.no_grad():
         embeddings = model.get_input_embeddings()(batch.ids_BS)
         embeddings = embeddings.masked_scatter(batch.image_slots_BS[..., None], features)
+        use_packed_attention(model)
         hidden = model.model.language_model(
-            inputs_embeds=embeddings, attention_mask=batch.allowed_B1SS, position_ids=batch.position_ids_3BS
+            inputs_embeds=embeddings,
+            attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool),
+            position_ids=batch.position_ids_3BS,
+            use_cache=False,
+            packed=batch,
         ).last_hidden_state
+        use_ordinary_attention(model)
         alone = [_alone(processor, model, picture, task) for task in tasks]
     answers = batch.labels_BS[0] != IGNORED
     logits = model.lm_head(hidden[0, answers])
@@ -90,7 +97,8 @@ def _alone(
     user = [{"type": "image", "image": picture}, {"type": "text", "text": task.user}]
     chat = [{"role": "system", "content": task.system}, {"role": "user", "content": user}]
     chat += [{"role": "assistant", "content": task.answer}]
-    inputs = processor.apply_chat_template(chat, tokenize=True, return_dict=True, return_tensors="pt")
+    tool: Any = processor
+    inputs = tool.apply_chat_template(chat, tokenize=True, return_dict=True, return_tensors="pt")
     num_answer = len(processor.tokenizer(f"{task.answer}<|im_end|>").input_ids)
     end = inputs["input_ids"].shape[1] - 1  # the template ends the turn with a line break that is not trained
     logits: torch.Tensor = model(**inputs).logits[0, end - num_answer - 1 : end - 1]
@@ -158,7 +166,8 @@ def test_the_recipe_runs_end_to_end_and_goes_on_where_it_was(tmp_path: Path) -> 
     assert (tmp_path / "vision-1.safetensors").stat().st_mtime_ns == vision
     model = AutoModelForImageTextToText.from_pretrained(judge, dtype=torch.float32)
     assert isinstance(model, Qwen2VLForConditionalGeneration)
-    assert len(AutoProcessor.from_pretrained(judge).tokenizer) == model.config.text_config.vocab_size
+    config: Any = model.config
+    assert len(AutoProcessor.from_pretrained(judge).tokenizer) == config.text_config.vocab_size
     for stage in ("vision-1", "base", "judge"):
         assert (tmp_path / f"{stage}.png").stat().st_size > 1000
         assert json.loads((tmp_path / f"{stage}.jsonl").read_text().splitlines()[-1])["step"] == 2

@@ -1,0 +1,210 @@
+"""The in-process engine: a transformers model of the Qwen2-VL family, run by one worker thread for many tasks.
+
+What makes it fast at judging: images are encoded once per comparison, the shared beginning of both orders is computed
+once, what precedes the image once per system text, and rows of concurrent calls are decoded together, joining and
+leaving between steps (`genrm.engines.worker`). Results do not depend on what else is in the batch beyond rounding.
+Serving large models to very many clients is vLLM's trade: see `genrm.engines.openai_server`.
+"""
+
+import asyncio
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from genrm.engines.contract import Completion, OnText, Prompt, Sampling
+from genrm.engines.forward import Forward
+from genrm.engines.loading import LoadedModel, Placement, choose_placement, load_model
+from genrm.engines.preparation import Preparation
+from genrm.engines.progress import EngineStats, OnBatch, Progress
+from genrm.engines.rows import Call, Vocabulary
+from genrm.engines.verdict_tokens import MarkerWatch, find_label_ids
+from genrm.engines.worker import Worker
+from genrm.errors import EngineClosedError, GenRMError, InvalidComparisonError, ModelLoadError
+
+DEFAULT_MAX_BATCH_TOKENS = 65_536
+_MAX_PASS_TOKENS = {"cpu": 2_048, "cuda": 16_384}
+"""Most tokens of one pass over prompts: on a CPU what still fits its caches, on a GPU what bounds its memory."""
+_DEFAULT_SAMPLING = Sampling()
+
+
+class InProcessEngine:
+    """Runs a model in this process, satisfying `genrm.engines.contract.Engine`.
+
+    model, adapter: a folder or a hub id. device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`. dtype: `auto`, `float32`,
+    `bfloat16`, `float16`. attention: `sdpa` or `eager`. max_batch_tokens: token budget of the rows that run together,
+    counted as rows × the longest row's prompt and answer; it bounds the memory of cached keys and values. on_batch:
+    told of every piece of work, in the worker's thread.
+    """
+
+    has_logprobs = True
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        adapter: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        attention: str = "sdpa",
+        max_batch_tokens: int = DEFAULT_MAX_BATCH_TOKENS,
+        on_batch: OnBatch | None = None,
+    ) -> None:
+        if max_batch_tokens < 1:
+            raise ValueError(f"max_batch_tokens is {max_batch_tokens}; it must be at least 1.")
+        self._name = model
+        self._adapter = adapter
+        self._device = device
+        self._dtype = dtype
+        self._attention = attention
+        self._max_batch_tokens = max_batch_tokens
+        self._on_batch = on_batch
+        self._progress = Progress()
+        self._loaded: LoadedModel | None = None
+        self._worker: Worker | None = None
+        self._vocabularies: dict[tuple[str, tuple[str, ...]], Vocabulary] = {}
+
+    @property
+    def model(self) -> str:
+        """Hub id or folder name, with the adapter's behind a plus sign."""
+        names = [_display_name(self._name)]
+        if self._adapter:
+            names.append(_display_name(self._adapter))
+        return "+".join(names)
+
+    @property
+    def placement(self) -> Placement | None:
+        """Where and how the model runs, and why; None while it is not loaded."""
+        return self._loaded.placement if self._loaded else None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether any call waits or runs."""
+        return self._worker is not None and self._worker.is_busy
+
+    def seconds_since_progress(self) -> float:
+        """How long the worker has not finished anything although there is work; 0 while there is none."""
+        return self._progress.seconds_since if self.is_busy else 0.0
+
+    def stats(self) -> EngineStats:
+        """What runs and waits now, and what has been done since `start`."""
+        return self._worker.stats() if self._worker else self._progress.stats
+
+    async def start(self) -> None:
+        """Load the model, check the labels, and run one short prompt. Raises ModelLoadError, naming file and remedy.
+
+        Does nothing if the engine is running.
+        """
+        if self._worker:
+            return
+        self._progress = Progress()
+        try:
+            self._loaded = await asyncio.to_thread(self._load)
+            self._worker = await asyncio.to_thread(self._build_worker, self._loaded)
+            self._worker.start()
+            await self._warm_up()
+        except ModelLoadError:
+            await self.close()
+            raise
+
+    async def complete(
+        self, prompts: Sequence[Prompt], sampling: Sampling = _DEFAULT_SAMPLING, *, on_text: OnText | None = None
+    ) -> list[Completion]:
+        """Continue every prompt; results in the order given.
+
+        Prompts with the same system text, the same image objects and the same shared text are computed once up to
+        there. An `answer_prefix` that ends with the marker gets the label probabilities at once: the text is then the
+        likeliest label. `completion_tokens` counts the token that ends a text.
+
+        Cancelling the awaiting task drops the work, queued or running. Raises InvalidComparisonError for an option out
+        of range, labels that are not single tokens, or an image placeholder in a text; InvalidImageError;
+        InputTooLongError; EngineError; EngineClosedError before `start` and after `close`; and what `on_text` raises.
+        """
+        _check_sampling(sampling)
+        if not self._worker:
+            raise EngineClosedError(
+                "The engine is not running. Call start() first, or send the call to another replica."
+            )
+        if not prompts:
+            return []
+        call = Call(prompts, sampling, on_text)
+        self._worker.submit(call)
+        return await asyncio.wrap_future(call.future)
+
+    async def close(self) -> None:
+        """Refuse what waits, finish what runs, and free the model. `start` loads it again."""
+        worker, self._worker = self._worker, None
+        if worker:
+            await asyncio.to_thread(worker.stop)
+        self._loaded = None
+        self._vocabularies.clear()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _load(self) -> LoadedModel:
+        placement = choose_placement(device=self._device, dtype=self._dtype, attention=self._attention)
+        torch.set_num_threads(placement.num_threads)
+        return load_model(self._name, adapter=self._adapter, placement=placement)
+
+    def _build_worker(self, loaded: LoadedModel) -> Worker:
+        max_pass_tokens = _MAX_PASS_TOKENS.get(loaded.placement.device.type, _MAX_PASS_TOKENS["cuda"])
+        forward = Forward(loaded.model, max_tokens=max_pass_tokens)
+        self._vocabulary_for(_DEFAULT_SAMPLING)
+        return Worker(
+            forward=forward,
+            preparation=Preparation(loaded.processor, loaded.model, forward, max_batch_tokens=self._max_batch_tokens),
+            vocabulary_for=self._vocabulary_for,
+            max_batch_tokens=self._max_batch_tokens,
+            progress=self._progress,
+        )
+
+    async def _warm_up(self) -> None:
+        """Run a short prompt with an image through everything: what cannot work fails now, not at the first client."""
+        picture = Image.new("RGB", (64, 64), "gray")
+        prompt = Prompt(system="Answer.", images=(picture,), shared="What is it? ", tail="Say it.")
+        try:
+            await self.complete([prompt, prompt], Sampling(max_tokens=2))
+        except GenRMError as error:
+            raise ModelLoadError(
+                f"{self._name} is loaded but cannot run a short prompt with an image: {error} Check its chat template "
+                "(one image placeholder per image), the processor's settings and the device."
+            ) from error
+        self._progress.restart(self._on_batch)
+
+    def _vocabulary_for(self, sampling: Sampling) -> Vocabulary:
+        """Raises ModelLoadError if the labels are not single tokens."""
+        key = (sampling.marker, sampling.labels) if sampling.labels else ("", ())
+        if key not in self._vocabularies:
+            assert self._loaded, "the worker asks only while a model is loaded"
+            tokenizer = self._loaded.processor.tokenizer
+            self._vocabularies[key] = Vocabulary(
+                tokenizer=tokenizer,
+                stop_ids=self._loaded.stop_ids,
+                watch=MarkerWatch(tokenizer, sampling.marker) if sampling.labels else None,
+                label_ids=find_label_ids(tokenizer, marker=sampling.marker, labels=sampling.labels),
+            )
+        return self._vocabularies[key]
+
+
+def _display_name(name: str) -> str:
+    path = Path(name).expanduser()
+    return path.resolve().name if path.is_dir() else name
+
+
+def _check_sampling(sampling: Sampling) -> None:
+    checks = [
+        ("temperature", sampling.temperature, 0 <= sampling.temperature < math.inf, "at least 0 and finite"),
+        ("top_p", sampling.top_p, 0 < sampling.top_p <= 1, "above 0 and at most 1"),
+        ("max_tokens", sampling.max_tokens, sampling.max_tokens >= 1, "at least 1"),
+        (
+            "marker",
+            repr(sampling.marker),
+            bool(sampling.marker) or not sampling.labels,
+            "some text, if labels are wanted",
+        ),
+    ]
+    for name, value, is_allowed, allowed in checks:
+        if not is_allowed:
+            raise InvalidComparisonError(f"{name} is {value}; it must be {allowed}.", param=name)

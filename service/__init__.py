@@ -1,0 +1,3 @@
+"""The HTTP face of the judge: routes, media intake, metrics, settings and commands. Thin; what a judgement is stands
+in `genrm`.
+"""

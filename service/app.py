@@ -1,0 +1,62 @@
+"""Puts the application together: routes, error shape, request log, limits, and the life of the engine.
+
+Run: `vl-genrm serve`, which adds the port, the signals and the log (`service.server`).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from genrm.engines.contract import Engine
+from service.body_limit import BodyLimit
+from service.connection import cancel_all
+from service.engine_choice import build_engine
+from service.error_responses import install_error_handlers
+from service.lifecycle import Lifecycle
+from service.metrics import Metrics
+from service.observation import count_waiting
+from service.openapi import install_schema
+from service.request_log import RequestLog
+from service.routes import health, judge, metrics, models
+from service.settings import Settings
+
+DESCRIPTION = (
+    "Which of two responses to a question about an image is better, why, and how likely. Every error has the body "
+    '`{"error": {"type", "message", "param", "code"}}`; every answer has an `X-Request-Id`.'
+)
+
+
+def create_app(settings: Settings, build: Callable[[Settings, Metrics], Engine] = build_engine) -> FastAPI:
+    """The application. The engine is built and started in the background when the server starts the application.
+
+    build: makes the engine, which may report its work to the metrics. It runs in a thread because it may import for
+    seconds.
+    """
+    app = FastAPI(
+        title="VL-GenRM", version=version("vl-genrm"), description=DESCRIPTION, lifespan=_live, redirect_slashes=False
+    )
+    app.state.settings = settings
+    app.state.metrics = series = Metrics()
+    app.state.lifecycle = lifecycle = Lifecycle(settings, lambda: build(settings, series))
+    series.track_waiting(lambda: count_waiting(lifecycle.engine))
+    for router in (judge.router, models.router, health.router, metrics.router):
+        app.include_router(router)
+    install_error_handlers(app)
+    install_schema(app)
+    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(RequestLog, metrics=series)  # added last: the outermost
+    return app
+
+
+@asynccontextmanager
+async def _live(app: FastAPI) -> AsyncIterator[None]:
+    lifecycle: Lifecycle = app.state.lifecycle
+    loading = asyncio.ensure_future(lifecycle.load())
+    try:
+        yield
+    finally:
+        await cancel_all(loading)
+        await lifecycle.close()

@@ -1,0 +1,67 @@
+"""Refuses request bodies over the limit: by their declared length before a byte is read, and by counting while they
+stream in.
+"""
+
+import asyncio
+import contextlib
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.error_responses import build_error_response
+from service.errors import RefusalError
+
+_DRAIN_SECONDS = 2.0
+
+
+class BodyLimit:
+    """ASGI middleware, inside of `RequestLog`. max_body_bytes: the largest body that is read."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, with its body counted, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        declared = headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > self._max_body_bytes:
+            if "expect" not in headers:
+                await self._drain(receive)
+            refusal = self._refuse(f"is {int(declared):,} bytes long")
+            await build_error_response(refusal, scope["state"]["record"])(scope, receive, send)
+            return
+        num_bytes = 0
+
+        async def receive_counted() -> Message:
+            nonlocal num_bytes
+            message = await receive()
+            num_bytes += len(message.get("body", b""))
+            if num_bytes > self._max_body_bytes:
+                raise self._refuse("is longer than allowed")
+            return message
+
+        await self._app(scope, receive_counted, send)
+
+    def _refuse(self, given: str) -> RefusalError:
+        return RefusalError(
+            "body_too_large",
+            f"The request body {given}; the limit is {self._max_body_bytes:,} bytes. Send smaller or fewer images, "
+            "or raise GENRM_MAX_BODY_BYTES.",
+        )
+
+    async def _drain(self, receive: Receive) -> None:
+        """Read some of what the client is sending anyway: one that is cut off while it writes may never read the
+        answer.
+        """
+        left = self._max_body_bytes
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                while left > 0:
+                    message = await receive()
+                    left -= len(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        return

@@ -1,0 +1,141 @@
+"""The commands `vl-genrm serve` and `vl-genrm judge`.
+
+Only the standard library and typer are imported here at the top: everything heavy waits until a command runs. Flags
+override the `GENRM_` environment variables of the same name. Foreseen errors are raised as they are; the root command
+prints them.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from service.exchange import Options
+    from service.schemas import JudgeResponse
+    from service.settings import Settings
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option(help="Folder or hub id of the judge; with --engine-url its name there. Default: the shipped one."),
+]
+AdapterOption = Annotated[str | None, typer.Option(help="Folder or hub id of a PEFT adapter to put on the model.")]
+DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps. Default: auto.")]
+EngineUrlOption = Annotated[
+    str | None, typer.Option(help="OpenAI-compatible server that runs the model, e.g. http://localhost:8001/v1.")
+]
+
+
+def serve(
+    *,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one. Default: 8000.")] = None,
+    model: ModelOption = None,
+    adapter: AdapterOption = None,
+    device: DeviceOption = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16, float16. Default: auto.")] = None,
+    attention: Annotated[str | None, typer.Option(help="sdpa or eager. Default: sdpa.")] = None,
+    max_batch_tokens: Annotated[
+        int | None, typer.Option(help="Tokens of all readings that run together. Default: 65536.")
+    ] = None,
+    engine_url: EngineUrlOption = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Most tokens per critique. Default: 512.")] = None,
+    tie_margin: Annotated[float | None, typer.Option(help="Largest |P(A) - P(B)| that is a tie.")] = None,
+    min_label_mass: Annotated[float | None, typer.Option(help="Label mass below which the judge abstains.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning, error. Default: info.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="plain or json. Default: plain.")] = None,
+) -> None:
+    """Serve the judge over HTTP.
+
+    Every setting is also an environment variable (GENRM_PORT, GENRM_MAX_IMAGE_PIXELS, ...); the README lists them all.
+    """
+    given = dict(locals())
+    from service.settings import find_misspelt, load_settings
+
+    settings = load_settings(**given)
+    for sentence in find_misspelt():
+        typer.echo(f"vl-genrm: {sentence}", err=True)
+
+    from service.server import open_port
+
+    listener = open_port(settings.host, settings.port)  # before anything slow, so that a busy port is an error at once
+    with listener:
+        from service.app import create_app
+        from service.logs import configure_logs
+        from service.server import format_url, run_server
+
+        configure_logs(settings)
+        url = format_url(listener)
+        run_server(create_app(settings), settings, listener, on_ready=lambda life: typer.echo(life.describe_start(url)))
+
+
+def judge(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="PNG, JPEG, WebP or GIF files.")],
+    *,
+    question: Annotated[str, typer.Option(help="What was asked about the image.")],
+    a: Annotated[str, typer.Option(help="Response A.")],
+    b: Annotated[str, typer.Option(help="Response B.")],
+    mode: Annotated[
+        Literal["critique", "fast"], typer.Option(help="critique: reasons, then a verdict. fast: probabilities only.")
+    ] = "critique",
+    samples: Annotated[int, typer.Option(min=1, help="Critiques per order; probabilities are averaged.")] = 1,
+    seed: Annotated[int | None, typer.Option(min=0, help="Makes sampled critiques repeatable.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 is greedy. Default: 0 for one sample, else 1.")] = None,
+    url: Annotated[str | None, typer.Option(help="A running service to ask. Default: load the model here.")] = None,
+    model: ModelOption = None,
+    adapter: AdapterOption = None,
+    device: DeviceOption = None,
+    engine_url: EngineUrlOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as the service's JSON.")] = False,
+) -> None:
+    """Judge two answers about an image: which is better, why, and how likely."""
+    options: Options = {"mode": mode, "samples": samples}
+    if seed is not None:
+        options["seed"] = seed
+    if temperature is not None:
+        options["temperature"] = temperature
+    if url is not None:
+        for name, value in (("--adapter", adapter), ("--device", device), ("--engine-url", engine_url)):
+            if value is not None:
+                raise typer.BadParameter(f"{name} has no effect on a running service; drop it, or drop --url.")
+        verdict = _ask_service(url, images, question, a, b, options if model is None else {**options, "model": model})
+    else:
+        from service.settings import load_settings
+
+        settings = load_settings(model=model, adapter=adapter, device=device, engine_url=engine_url)
+        verdict = asyncio.run(_judge_here(settings, images, question, a, b, options))
+    _print_verdict(verdict, as_json=as_json)
+
+
+def _ask_service(url: str, images: list[Path], question: str, a: str, b: str, options: "Options") -> "JudgeResponse":
+    from service.client import Client
+
+    with Client(url) as client:
+        return client.judge(images, question=question, a=a, b=b, **options)
+
+
+async def _judge_here(
+    settings: "Settings", images: list[Path], question: str, a: str, b: str, options: "Options"
+) -> "JudgeResponse":
+    """Ask an application inside this process, so that limits, messages and verdicts are the service's own."""
+    from httpx import ASGITransport
+
+    from service.app import create_app
+    from service.client import AsyncClient
+
+    app = create_app(settings)
+    async with app.router.lifespan_context(app), AsyncClient(transport=ASGITransport(app)) as client:
+        await app.state.lifecycle.wait_until_loaded()
+        return await client.judge(images, question=question, a=a, b=b, **options)
+
+
+def _print_verdict(verdict: "JudgeResponse", *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(verdict.model_dump_json(indent=2))
+        return
+    from rich.console import Console
+
+    from service.terminal import render_verdict
+
+    Console(highlight=False).print(render_verdict(verdict))

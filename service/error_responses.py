@@ -1,0 +1,73 @@
+"""Answers with an error: the body's shape, its headers, and the hooks that make the web framework use it for
+everything.
+"""
+
+import logging
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from genrm.errors import GenRMError
+from service.errors import Failure, RefusalError, describe_failure
+from service.request_record import RequestRecord, get_record
+from service.schemas import ErrorBody, ErrorDetail
+from service.validation import refuse_invalid, shorten
+
+_logger = logging.getLogger(__name__)
+
+
+def build_error_response(error: BaseException, record: RequestRecord) -> Response:
+    """The answer to a request that ended in `error`."""
+    failure = note_failure(error, record)
+    headers = {} if failure.retry_after_seconds is None else {"Retry-After": str(failure.retry_after_seconds)}
+    return Response(render_error(failure), status_code=failure.status, media_type="application/json", headers=headers)
+
+
+def note_failure(error: BaseException, record: RequestRecord) -> Failure:
+    """Note in the request's record how it ended, and log the details of what was not foreseen."""
+    failure = describe_failure(error)
+    record.error_code = failure.code
+    if not failure.foreseen:
+        _logger.error("Request %s failed.", record.request_id, exc_info=error)
+    return failure
+
+
+def render_error(failure: Failure) -> str:
+    """The JSON body for a failure."""
+    detail = ErrorDetail(type=failure.type, message=failure.message, param=failure.param, code=failure.code)
+    return ErrorBody(error=detail).model_dump_json()
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Answer every error of routes and of the framework in our shape."""
+    app.add_exception_handler(GenRMError, _answer)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(HTTPException, _answer_http)
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    return build_error_response(error, get_record(request))
+
+
+async def _answer_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return build_error_response(refuse_invalid(error.errors(), known=()), get_record(request))
+
+
+async def _answer_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    asked = f"{request.method} {shorten(request.url.path)}"
+    refusal: Exception = error
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        refusal = RefusalError("not_found", f"There is nothing at {asked}. GET /docs lists what there is.")
+    elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = (error.headers or {}).get("Allow", "")
+        refusal = RefusalError(
+            "method_not_allowed", f"{asked} is not possible; this URL takes {allowed or 'other methods'}. Use that."
+        )
+    response = build_error_response(refusal, get_record(request))
+    response.headers.update(error.headers or {})
+    return response

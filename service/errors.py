@@ -1,0 +1,169 @@
+"""What the service refuses or fails at, and the one table that turns each kind into an HTTP status.
+
+Everything that is answered with an error goes through `describe_failure`: refusals of the service, the errors of
+`genrm`, the web framework's own, and bugs. The text of an exception nobody foresaw never leaves the process. The shape
+on the wire is OpenAI's, `{"error": {"type", "message", "param", "code"}}`; `code` is the kind below and is what
+programs should look at.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from genrm.errors import (
+    EngineClosedError,
+    EngineError,
+    GenRMError,
+    ImageTooLargeError,
+    InputTooLongError,
+    InvalidComparisonError,
+    InvalidImageError,
+)
+
+Code = Literal[
+    "body_too_large",
+    "client_closed_request",
+    "engine_failed",
+    "image_too_large",
+    "internal_error",
+    "invalid_image",
+    "invalid_json",
+    "invalid_multipart",
+    "invalid_value",
+    "method_not_allowed",
+    "missing_field",
+    "model_not_found",
+    "not_found",
+    "not_ready",
+    "remote_image_refused",
+    "shutting_down",
+    "text_too_long",
+    "too_many_images",
+    "unknown_field",
+    "unsupported_media_type",
+]
+
+HTTP_STATUS: dict[Code, int] = {
+    "not_found": 404,
+    "model_not_found": 404,
+    "method_not_allowed": 405,
+    "body_too_large": 413,
+    "image_too_large": 413,
+    "text_too_long": 413,
+    "too_many_images": 413,
+    "invalid_image": 415,
+    "unsupported_media_type": 415,
+    "invalid_json": 422,
+    "invalid_multipart": 422,
+    "invalid_value": 422,
+    "missing_field": 422,
+    "remote_image_refused": 422,
+    "unknown_field": 422,
+    "client_closed_request": 499,  # nobody reads it; it is what logs and metrics show
+    "internal_error": 500,
+    "engine_failed": 503,
+    "not_ready": 503,
+    "shutting_down": 503,
+}
+assert set(HTTP_STATUS) == set(get_args(Code))
+
+MEANING: dict[int, str] = {
+    404: "Nothing lies at this URL, or no model of that name is served.",
+    405: "The URL exists and does not take this method.",
+    413: "The body, an image or a text is over its limit.",
+    415: "The body is neither JSON nor a form, or an image is not a PNG, JPEG, WebP or GIF that can be read.",
+    422: "The request is malformed; `param` names the field.",
+    500: "A bug in the service. Its log has the details under the request id.",
+    503: "The model is loading, the service is stopping, or the engine failed; `Retry-After` says when to ask again.",
+}
+"""What each status that a client can see means, for the documentation."""
+
+
+class StartError(GenRMError, RuntimeError):
+    """The service cannot start as configured (port in use, setting out of range). Correct it; a retry will not help."""
+
+
+class RefusalError(GenRMError):
+    """A request is answered with an error of a known kind.
+
+    code: the kind. param: the field at fault, as the caller names it. retry_after_seconds: when it makes sense to ask
+    again.
+    """
+
+    def __init__(
+        self, code: Code, message: str, *, param: str | None = None, retry_after_seconds: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code: Code = code
+        self.param = param
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ClientGoneError(GenRMError):
+    """The caller hung up before its answer was there. There is nobody to tell; the work was dropped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """An error as the caller will see it."""
+
+    code: Code
+    message: str
+    param: str | None = None
+    retry_after_seconds: int | None = None
+    foreseen: bool = True
+    """False: a bug or a broken engine, whose details belong in the log."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return HTTP_STATUS[self.code]
+
+    @property
+    def type(self) -> str:
+        """The coarse class of error, as OpenAI's clients know it."""
+        if self.status in (404, 405):
+            return "not_found_error"
+        if self.status == 503:
+            return "unavailable_error"
+        return "invalid_request_error" if self.status < 500 else "internal_error"
+
+
+def describe_failure(error: BaseException) -> Failure:
+    """How `error` is answered. Order matters: the most special kind first."""
+    match error:
+        case RefusalError():
+            return Failure(
+                code=error.code, message=str(error), param=error.param, retry_after_seconds=error.retry_after_seconds
+            )
+        case ClientGoneError():
+            return Failure(code="client_closed_request", message="The client closed the connection.")
+        case ImageTooLargeError():
+            return Failure(code="image_too_large", message=str(error), param=error.param)
+        case InvalidImageError():
+            return Failure(code="invalid_image", message=str(error), param=error.param)
+        case InputTooLongError():
+            return Failure(code="text_too_long", message=str(error), param=error.param)
+        case InvalidComparisonError():
+            return Failure(code="invalid_value", message=str(error), param=error.param)
+        case EngineClosedError():
+            return Failure(
+                code="shutting_down",
+                message=(
+                    "This replica is stopping and judges nothing more. Send the request to another one, or again later."
+                ),
+                retry_after_seconds=1,
+            )
+        case EngineError():
+            return Failure(
+                code="engine_failed",
+                message="The model failed on this request, which is well formed. Send it again; if that fails too, the "
+                "service's log has the reason under this request id.",
+                retry_after_seconds=1,
+                foreseen=False,
+            )
+        case _:
+            return Failure(
+                code="internal_error",
+                message="The service failed on this request. Its log has the reason under this request id.",
+                foreseen=False,
+            )

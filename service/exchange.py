@@ -1,0 +1,221 @@
+"""The client's half of the wire, without a connection: requests as forms, answers as verdicts, errors and events.
+
+Both clients of `service.client` stand on these functions, so that they cannot differ.
+"""
+
+import contextlib
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+import httpx
+from PIL import Image
+from pydantic import ValidationError
+
+from genrm.errors import GenRMError, InvalidImageError
+from genrm.types import Mode
+from service.schemas import CritiqueDelta, ErrorBody, JudgeResponse, ModelCard, ModelList
+
+Picture = str | Path | bytes | Image.Image
+"""A file's path, a file's bytes, or a decoded picture."""
+
+StreamEvent = CritiqueDelta | JudgeResponse
+"""A piece of critique, or the verdict that ends a stream."""
+
+_PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
+
+
+class Options(TypedDict, total=False):
+    """What a judgement can be asked for beside its texts and images; the service has the defaults."""
+
+    mode: Mode
+    samples: int
+    temperature: float
+    seed: int
+    max_tokens: int
+    model: str
+    id: str
+
+
+class ServiceError(GenRMError, RuntimeError):
+    """The service refused a request, failed, or could not be reached.
+
+    `status` is the HTTP status, None when there was no whole answer. `type`, `code` and `param` are those of the error
+    body; without one `code` is `connection_failed` or `not_understood`. 503 and `connection_failed` may go well later;
+    the rest will not.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        type: str = "connection_error",  # noqa: A002 - the field's name on the wire
+        code: str = "connection_failed",
+        param: str | None = None,
+        status: int | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.type = type
+        self.code = code
+        self.param = param
+        self.status = status
+        self.request_id = request_id
+
+
+def check_url(url: str) -> str:
+    """`url` if it can be one of a service; otherwise ServiceError."""
+    if not url.lower().startswith(("http://", "https://")):
+        raise ServiceError(
+            f"The service's URL is {url!r}; it must begin with http:// or https://, as http://127.0.0.1:8000."
+        )
+    return url
+
+
+def build_form(
+    image: Picture | Sequence[Picture], question: str, a: str, b: str, options: Options, *, stream: bool = False
+) -> dict[str, Any]:
+    """Arguments for an HTTP request that asks for a judgement as a multipart form.
+
+    Raises InvalidImageError if there is no image or a file cannot be read.
+    """
+    pictures = [image] if isinstance(image, Picture) else list(image)
+    if not pictures:
+        raise InvalidImageError(
+            "No image is given; at least one is needed. Pass a path, bytes or a picture.", param="image"
+        )
+    fields = {"question": question, "response_a": a, "response_b": b, **options, "stream": str(stream).lower()}
+    data = {name: str(value) for name, value in fields.items() if value is not None}
+    return {"data": data, "files": [("image", (f"image-{i}", read_picture(one))) for i, one in enumerate(pictures)]}
+
+
+def read_picture(picture: Picture) -> bytes:
+    """The bytes of an image file. Raises InvalidImageError if it cannot be read."""
+    if isinstance(picture, bytes):
+        return picture
+    if isinstance(picture, Image.Image):
+        file = io.BytesIO()
+        (picture if picture.mode in _PNG_MODES else picture.convert("RGB")).save(file, "PNG", compress_level=1)
+        return file.getvalue()
+    try:
+        return Path(picture).read_bytes()
+    except OSError as error:
+        raise InvalidImageError(
+            f"The image file {str(picture)!r} cannot be read: {error.strerror}. Name a PNG, JPEG, WebP or GIF file.",
+            param="image",
+        ) from None
+
+
+def read_verdict(response: httpx.Response) -> JudgeResponse:
+    """The verdict in an answer. Raises ServiceError if it is an error or nothing we know."""
+    if response.is_error:
+        raise read_error(response)
+    with _understood(response):
+        return JudgeResponse.model_validate_json(response.content, extra="ignore")
+
+
+def read_models(response: httpx.Response) -> list[ModelCard]:
+    """The models in an answer. Raises ServiceError if it is an error or nothing we know."""
+    if response.is_error:
+        raise read_error(response)
+    with _understood(response):
+        return list(ModelList.model_validate_json(response.content, extra="ignore").data)
+
+
+def read_error(response: httpx.Response) -> ServiceError:
+    """The error that an answer with an error status stands for; its body has been read."""
+    try:
+        detail = ErrorBody.model_validate_json(response.content, extra="ignore").error
+    except ValidationError:
+        return ServiceError(
+            f"{response.request.url} answered {response.status_code} without an error body that this client knows. "
+            "Check that the URL is a VL-GenRM service and that nothing in between answers in its place.",
+            type="protocol_error",
+            code="not_understood",
+            status=response.status_code,
+            request_id=response.headers.get("X-Request-Id"),
+        )
+    return ServiceError(
+        detail.message,
+        type=detail.type,
+        code=detail.code,
+        param=detail.param,
+        status=response.status_code,
+        request_id=response.headers.get("X-Request-Id"),
+    )
+
+
+@contextlib.contextmanager
+def translate_failures(url: str) -> Iterator[None]:
+    """Turn a broken or missing connection to `url` into ServiceError."""
+    try:
+        yield
+    except httpx.TimeoutException:
+        raise ServiceError(
+            f"{url} did not answer in time. Ask again, raise the timeout, or look at the service's load.",
+            code="timed_out",
+        ) from None
+    except httpx.TransportError:
+        raise ServiceError(
+            f"{url} cannot be reached, or closed the connection. Start a service with 'vl-genrm serve', or correct "
+            "the URL."
+        ) from None
+
+
+class EventReader:
+    """Reads the lines of one stream of server-sent events. response: the answer they come in."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self._name = ""
+        self._ended = False
+
+    def read(self, line: str) -> StreamEvent | None:
+        """The event that `line` completes, if it does. Raises ServiceError for the event `error` and for nonsense."""
+        field, _, value = line.partition(": ")
+        if field == "event":
+            self._name = value
+        if field != "data":
+            return None
+        with _understood(self._response):
+            if self._name == "critique":
+                return CritiqueDelta.model_validate_json(value, extra="ignore")
+            if self._name == "verdict":
+                self._ended = True
+                return JudgeResponse.model_validate_json(value, extra="ignore")
+            if self._name == "error":
+                detail = ErrorBody.model_validate_json(value, extra="ignore").error
+                raise ServiceError(
+                    detail.message,
+                    type=detail.type,
+                    code=detail.code,
+                    param=detail.param,
+                    request_id=self._response.headers.get("X-Request-Id"),
+                )
+        return None  # an event of a newer service
+
+    def check_end(self) -> None:
+        """Raise ServiceError if the stream ended without a verdict."""
+        if not self._ended:
+            raise ServiceError(
+                "The stream ended before its verdict. Ask again; the service may have stopped.",
+                request_id=self._response.headers.get("X-Request-Id"),
+            )
+
+
+@contextlib.contextmanager
+def _understood(response: httpx.Response) -> Iterator[None]:
+    try:
+        yield
+    except (ValidationError, json.JSONDecodeError):
+        raise ServiceError(
+            f"{response.request.url} answered {response.status_code} with a body that this client does not know. "
+            "Check that the URL is a VL-GenRM service of a version that fits this client.",
+            type="protocol_error",
+            code="not_understood",
+            status=response.status_code,
+            request_id=response.headers.get("X-Request-Id"),
+        ) from None

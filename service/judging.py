@@ -1,0 +1,92 @@
+"""Runs one judgement for a route: options from the request, the judge, metrics, and the response's envelope."""
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from PIL.Image import Image
+
+from genrm.judge import Judge, JudgeOptions
+from genrm.prompts import PROMPT_VERSION
+from genrm.types import Comparison, Response, Verdict
+from service.errors import RefusalError
+from service.metrics import Metrics
+from service.request_record import RequestRecord
+from service.schemas import JudgeFields, JudgeResponse
+from service.settings import Settings
+from service.validation import shorten
+
+OnCritique = Callable[[Response, str], None]
+"""Called as `on_critique(first, new text)` while the first critique of each order is written, from any thread."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judging:
+    """A judgement that is ready to run: everything the request asked for has been checked and decoded.
+
+    media_seconds: what decoding the images took.
+    """
+
+    judge: Judge
+    model: str
+    fields: JudgeFields
+    images: tuple[Image, ...]
+    media_seconds: float
+    settings: Settings
+    metrics: Metrics
+    record: RequestRecord
+
+    async def run(self, on_critique: OnCritique | None = None) -> JudgeResponse:
+        """Judge, count, and wrap. Raises what `Judge.judge` raises."""
+        fields = self.fields
+        comparison = Comparison(
+            images=self.images, question=fields.question, response_a=fields.response_a, response_b=fields.response_b
+        )
+        options = JudgeOptions(
+            mode=fields.mode,
+            samples=fields.samples,
+            temperature=fields.temperature,
+            seed=fields.seed,
+            max_tokens=fields.max_tokens or self.settings.max_tokens,
+        )
+        with self.metrics.running.track_inprogress():
+            verdict = await self.judge.judge(comparison, options, on_text=on_critique)
+        response = self._wrap(verdict)
+        self.metrics.observe_verdict(response)
+        self.record.facts |= {
+            "mode": fields.mode,
+            "images": len(self.images),
+            "verdict": response.status,
+            "preferred": response.preferred,
+            "completion_tokens": response.usage.completion_tokens,
+            "queue_ms": round(response.timings_ms.queue, 1),
+            "media_ms": round(response.timings_ms.media, 1),
+            "engine_ms": round(response.timings_ms.engine, 1),
+        }
+        return response
+
+    def _wrap(self, verdict: Verdict) -> JudgeResponse:
+        total_seconds = time.perf_counter() - self.record.started
+        timings = verdict.timings_ms.model_copy(
+            update={"media": self.media_seconds * 1000, "total": total_seconds * 1000}
+        )
+        return JudgeResponse(
+            **{name: getattr(verdict, name) for name in Verdict.model_fields if name != "timings_ms"},
+            timings_ms=timings,
+            id=self.fields.id or f"verdict-{uuid.uuid4().hex}",
+            created=int(time.time()),
+            model=self.model,
+            prompt_version=PROMPT_VERSION,
+        )
+
+
+def require_model(asked: str | None, served: Sequence[str]) -> None:
+    """Raise RefusalError if the request names a model that is not served."""
+    if asked is not None and asked not in served:
+        raise RefusalError(
+            "model_not_found",
+            f"The model {shorten(asked)!r} is not served here; served: {', '.join(served)}. Name that, or leave "
+            "'model' out.",
+            param="model",
+        )

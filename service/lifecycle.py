@@ -1,0 +1,138 @@
+"""The life of one service: loading, ready, stopping; or failed. Health checks and refusals ask here.
+
+The model loads in the background, so that the port answers health checks from the first moment. From SIGTERM on
+nothing new is taken.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from genrm.engines.contract import Engine
+from genrm.errors import GenRMError
+from genrm.judge import Judge
+from service.errors import RefusalError
+from service.observation import describe_placement, find_stall_seconds
+from service.schemas import Health
+from service.settings import Settings
+
+Phase = Literal["loading", "ready", "stopping", "failed"]
+EngineBuilder = Callable[[], Engine]
+
+_logger = logging.getLogger(__name__)
+
+
+class Lifecycle:
+    """Loads the judge, knows whether it may be used, and closes it.
+
+    phase: where the service is in its life. error: why loading failed. created: start time, seconds since 1970.
+    """
+
+    def __init__(self, settings: Settings, build: EngineBuilder) -> None:
+        self.phase: Phase = "loading"
+        self.error: Exception | None = None
+        self.created = int(time.time())
+        self._settings = settings
+        self._build = build
+        self._engine: Engine | None = None
+        self._judge: Judge | None = None
+        self._loaded = asyncio.Event()
+
+    async def load(self) -> None:
+        """Build and start the engine. Afterwards the phase is `ready`, or `failed` with `error` set."""
+        try:
+            await self._load()
+        finally:
+            self._loaded.set()
+
+    async def wait_until_loaded(self) -> None:
+        """Return when the model is loaded. Raises what kept it from loading."""
+        await self._loaded.wait()
+        if self.error is not None:
+            raise self.error
+
+    async def _load(self) -> None:
+        try:
+            self._engine = await asyncio.to_thread(self._build)
+            await self._engine.start()
+        except Exception as error:
+            if not isinstance(error, GenRMError):
+                _logger.exception("The model could not be loaded.")
+            self.phase, self.error = "failed", error
+            return
+        self._judge = Judge(
+            self._engine,
+            rules=self._settings.verdict_rules,
+            max_text_characters=self._settings.max_text_characters,
+        )
+        if self.phase == "loading":
+            self.phase = "ready"
+
+    def stop_accepting(self) -> None:
+        """Refuse new judgements from now on; running ones go on."""
+        self.phase = "stopping"
+
+    async def close(self) -> None:
+        """Close the engine, if there is one."""
+        self.stop_accepting()
+        if self._engine is not None:
+            await self._engine.close()
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine, as soon as it is built."""
+        return self._engine
+
+    def describe_start(self, url: str) -> str:
+        """The one line that is printed when the model is loaded. url: where the service listens."""
+        model = ", ".join(self.model_names)
+        return f"{model} is ready at {url} (documentation: {url}/docs); {describe_placement(self._engine)}."
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """Names of the models that are loaded: one, or none yet."""
+        return (self._engine.model,) if self._engine is not None and self._judge is not None else ()
+
+    def require_judge(self) -> Judge:
+        """The judge. Raises RefusalError while it loads, after loading failed, and from SIGTERM on."""
+        if self.phase == "ready" and self._judge is not None:
+            return self._judge
+        if self.phase == "stopping":
+            raise RefusalError(
+                "shutting_down",
+                "This replica is stopping and takes nothing new. Send the request to another one, or again in a "
+                "second.",
+                retry_after_seconds=1,
+            )
+        raise RefusalError(
+            "not_ready", f"{self.check_readiness().detail} Ask again later; /readyz says when.", retry_after_seconds=2
+        )
+
+    def check_readiness(self) -> Health:
+        """Whether judgements are taken, and if not, what is missing."""
+        model = self._settings.model or self._settings.engine_url or "the shipped judge"
+        match self.phase:
+            case "ready":
+                return Health(status="ok", detail="")
+            case "loading":
+                return Health(status="loading", detail=f"The model ({model}) is not loaded yet.")
+            case "stopping":
+                return Health(status="stopping", detail="The service is stopping and finishes what runs.")
+            case "failed":
+                why = str(self.error) if isinstance(self.error, GenRMError) else "The log has the reason."
+                return Health(status="failed", detail=f"The model ({model}) could not be loaded. {why}")
+
+    def check_liveness(self) -> Health:
+        """Whether the worker does its work; restarting helps if not. Loading and stopping are alive."""
+        if self.phase == "failed":
+            return self.check_readiness()
+        stall_seconds = find_stall_seconds(self._engine)
+        if stall_seconds > self._settings.max_stall_seconds:
+            return Health(
+                status="stalled",
+                detail=f"The worker has work and did nothing for {stall_seconds:.0f} s; the limit is "
+                f"{self._settings.max_stall_seconds:.0f} s (GENRM_MAX_STALL_SECONDS). Restart this replica.",
+            )
+        return Health(status="ok", detail="")

@@ -1,0 +1,120 @@
+"""What goes over the wire: requests and responses of the HTTP interface, shared by the service and its Python client.
+
+A request with a field that is not declared here is refused, so that nobody believes in an option that does nothing.
+Images are kept apart from the other fields because a form carries them as files.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from genrm.types import Mode, Response, Verdict, WireModel
+
+
+class ImageInput(WireModel):
+    """One picture inside a JSON request."""
+
+    url: str = Field(
+        description="A data URL with base64 content: `data:image/png;base64,…`. PNG, JPEG, WebP or GIF (its first "
+        "frame); the content decides, not the declared type. Remote URLs are refused.",
+    )
+
+
+class JudgeFields(WireModel):
+    """The fields of a judgement without its images; a form has these as text parts."""
+
+    question: str = Field(description="What was asked about the images.")
+    response_a: str = Field(description="The response that the verdict calls A.")
+    response_b: str = Field(description="The response that the verdict calls B.")
+    mode: Mode = Field(
+        default="critique", description="`critique`: the model writes its reasons first. `fast`: probabilities only."
+    )
+    samples: int = Field(default=1, ge=1, description="Critiques per order; their probabilities are averaged.")
+    temperature: float | None = Field(
+        default=None,
+        ge=0,
+        le=2,
+        allow_inf_nan=False,
+        description="0 is greedy. Default: 0 for one sample, 1 for several.",
+    )
+    seed: int | None = Field(
+        default=None, ge=0, le=2**63 - 1, description="Makes sampled critiques repeatable on the same engine."
+    )
+    max_tokens: int | None = Field(
+        default=None, ge=1, description="Most tokens per critique. Default and upper limit: `GENRM_MAX_TOKENS`."
+    )
+    stream: bool = Field(
+        default=False, description="Send the critique as server-sent events while it is written, the verdict last."
+    )
+    model: str | None = Field(default=None, description="The name of the served model (`GET /v1/models`), or nothing.")
+    id: str | None = Field(
+        default=None, min_length=1, max_length=128, description="The caller's name for this comparison, sent back."
+    )
+
+
+class JudgeRequest(JudgeFields):
+    """A judgement as JSON. Exactly one of `image` and `images` is given."""
+
+    image: ImageInput | None = Field(default=None, description="The picture, when there is one.")
+    images: tuple[ImageInput, ...] | None = Field(
+        default=None, min_length=1, description="The pictures, in the order in which the question speaks of them."
+    )
+
+
+class Envelope(WireModel):
+    """What surrounds a verdict on the wire."""
+
+    id: str = Field(description="The request's `id`, or a new one.")
+    object: Literal["verdict"] = "verdict"
+    created: int = Field(description="Seconds since 1970, UTC.")
+    model: str = Field(description="The model that judged.")
+    prompt_version: str = Field(description="The version of the prompt; verdicts of different versions do not compare.")
+
+
+class JudgeResponse(Verdict, Envelope):
+    """A verdict as it is sent."""
+
+
+class CritiqueDelta(WireModel):
+    """A piece of critique, in the order in which the model writes it; the event `critique` of a stream."""
+
+    first: Response = Field(description="The reading it belongs to: which response stood first in that prompt.")
+    delta: str = Field(description="New text. Both readings are written at once, so their deltas interleave.")
+
+
+class ModelCard(WireModel):
+    """A model that is served."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = Field(description="When the service started, seconds since 1970, UTC.")
+    owned_by: Literal["vl-genrm"] = "vl-genrm"
+
+
+class ModelList(WireModel):
+    """All models that are served: one."""
+
+    object: Literal["list"] = "list"
+    data: tuple[ModelCard, ...]
+
+
+class Health(WireModel):
+    """The answer of the health checks."""
+
+    status: Literal["ok", "loading", "failed", "stopping", "stalled"]
+    detail: str = Field(description="What is not ready, in words; empty when all is well.")
+
+
+class ErrorDetail(WireModel):
+    """What went wrong, for people (`message`) and for programs (`code`)."""
+
+    type: str = Field(description="Coarse class, as OpenAI's clients know it.")
+    message: str = Field(description="What was given, what is allowed, what to do.")
+    param: str | None = Field(description="The field at fault.")
+    code: str = Field(description="The kind of error.")
+
+
+class ErrorBody(WireModel):
+    """The body of every answer that is not a success."""
+
+    error: ErrorDetail

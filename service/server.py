@@ -1,0 +1,114 @@
+"""The process around the application: its port, its signals, its one start line, its end.
+
+The port is taken before anything is loaded, so a busy one is an error at once. On SIGTERM `/readyz` answers 503 while
+the port is still open, then the port closes, running judgements finish, and the process ends with status 0. Ctrl-C
+skips the wait.
+"""
+
+import errno
+import signal
+import socket
+import time
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from genrm.errors import GenRMError
+from service.errors import StartError
+from service.lifecycle import Lifecycle
+from service.settings import Settings
+
+_BACKLOG = 2048
+
+
+def open_port(host: str, port: int) -> socket.socket:
+    """A listening socket. port: 0 takes a free one. Raises StartError that names the port and the remedy."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise StartError(_describe_bind_failure(error, host, port)) from None
+    return listener
+
+
+def format_url(listener: socket.socket) -> str:
+    """The URL at which a browser on this machine reaches a listening socket."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - it is read here, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class JudgeServer(uvicorn.Server):
+    """uvicorn with an orderly stop and a word to whoever waits for the start.
+
+    on_ready: called once, when the model is loaded. It and all checks run on uvicorn's tick, ten times a second.
+    """
+
+    def __init__(self, app: FastAPI, settings: Settings, on_ready: Callable[[Lifecycle], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                access_log=False,
+                log_config=None,
+                lifespan="on",
+                timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
+                server_header=False,
+                proxy_headers=False,
+                backlog=_BACKLOG,
+            )
+        )
+        self._lifecycle: Lifecycle = app.state.lifecycle
+        self._delay_seconds = settings.shutdown_delay_seconds
+        self._on_ready = on_ready
+        self._said_ready = False
+        self._stop_at: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop; a second signal, or Ctrl-C, does not wait for load balancers; a third waits for nothing."""
+        if self.should_exit:
+            self.force_exit = True
+        self._lifecycle.stop_accepting()
+        hurry = sig == signal.SIGINT or self._stop_at is not None
+        self._stop_at = time.monotonic() + (0 if hurry else self._delay_seconds)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to leave the main loop."""
+        if self._lifecycle.phase == "ready" and not self._said_ready:
+            self._said_ready = True
+            self._on_ready(self._lifecycle)
+        if self._lifecycle.phase == "failed" or (self._stop_at is not None and time.monotonic() >= self._stop_at):
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def run_server(
+    app: FastAPI, settings: Settings, listener: socket.socket, on_ready: Callable[[Lifecycle], None]
+) -> None:
+    """Serve until a signal comes. Raises what kept the model from loading: a GenRMError, or StartError in its place."""
+    lifecycle: Lifecycle = app.state.lifecycle
+    JudgeServer(app, settings, on_ready).run(sockets=[listener])
+    if isinstance(lifecycle.error, GenRMError):
+        raise lifecycle.error
+    if lifecycle.error is not None:
+        raise StartError("The model could not be loaded for a reason that was not foreseen; the log above has it.")
+
+
+def _describe_bind_failure(error: OSError, host: str, port: int) -> str:
+    where = f"Port {port} on {host}"
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"{where} is in use by another process. Stop that process, or choose another port with --port or "
+            "GENRM_PORT; 0 takes a free one."
+        )
+    if error.errno == errno.EACCES:
+        return f"{where} may not be opened by this user. Choose a port above 1023 with --port or GENRM_PORT."
+    return (
+        f"{where} cannot be opened: {host} is no address of this machine. Use 127.0.0.1 for this machine only or "
+        "0.0.0.0 for all its networks, with --host or GENRM_HOST."
+    )

@@ -1,0 +1,167 @@
+"""Every setting of the service, declared once: environment variables with the prefix `GENRM_`, overridden by flags.
+
+The object is built at start-up, is frozen, and is passed to whatever needs it; nothing reads the environment later.
+The table in the documentation is generated from the descriptions below (`service.settings_table`), so a description
+says what the setting *does*.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from genrm.media import ImageLimits
+from genrm.verdict import VerdictRules
+from service.errors import StartError
+
+PREFIX = "GENRM_"
+_LIMITS = ImageLimits()
+_RULES = VerdictRules()
+
+
+class Settings(BaseSettings):
+    """What an operator can choose. Units are in the names; sizes are bytes, characters, pixels or tokens."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on. `0.0.0.0` opens the service to the network.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on. 0 takes a free one and prints it.")
+
+    model: str | None = Field(
+        None,
+        description="Folder or hub id of the judge; with `GENRM_ENGINE_URL`, the model's name on that server. "
+        "Empty: the judge that ships with the package, or the only model of that server.",
+    )
+    adapter: str | None = Field(None, description="Folder or hub id of a PEFT adapter that is put on the model.")
+    device: str = Field("auto", description="`auto` (an accelerator if there is one), `cpu`, `cuda`, `cuda:1`, `mps`.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="Number format of the weights. `auto` takes what the device computes fast and right."
+    )
+    attention: Literal["sdpa", "eager"] = Field(
+        "sdpa", description="Attention implementation. `eager` is slower, for comparison and for odd hardware."
+    )
+    max_batch_tokens: int = Field(
+        65_536,
+        ge=1,
+        description="Tokens of all readings that run together, prompts and answers. More serves more clients at "
+        "once and needs more memory for cached keys and values.",
+    )
+    engine_url: str | None = Field(
+        None,
+        description="Base URL of an OpenAI-compatible server (vLLM, SGLang), e.g. `http://localhost:8001/v1`. "
+        "The model then runs there, and device, dtype, attention, adapter and batch settings do not apply.",
+    )
+    engine_api_key: SecretStr | None = Field(None, description="Bearer key for `GENRM_ENGINE_URL`. Never logged.")
+    engine_max_requests: int = Field(
+        64, ge=1, description="Most requests to `GENRM_ENGINE_URL` at once, two per judgement; more wait their turn."
+    )
+
+    tie_margin: float = Field(
+        _RULES.tie_margin, ge=0, le=1, description="A verdict whose |P(A) − P(B)| is at most this is a `tie`."
+    )
+    min_label_mass: float = Field(
+        _RULES.min_label_mass, ge=0, le=1, description="A verdict with less label mass than this is `abstained`."
+    )
+    max_tokens: int = Field(
+        512, ge=1, description="Most tokens one critique may have; the default and the upper limit of `max_tokens`."
+    )
+    max_samples: int = Field(16, ge=1, description="Upper limit of `samples`, the number of critiques per order.")
+    max_text_characters: int = Field(
+        20_000, ge=1, description="Longest question or response, in characters. Longer ones are answered with 413."
+    )
+    max_image_bytes: int = Field(
+        _LIMITS.max_image_bytes, ge=1, description="Largest image file, in bytes, after base64 decoding. Above: 413."
+    )
+    max_image_pixels: int = Field(
+        _LIMITS.max_image_pixels,
+        ge=1,
+        description="Largest image, width × height, read from its header before any pixel is decoded. Above: 413.",
+    )
+    min_image_side_pixels: int = Field(
+        _LIMITS.min_image_side_pixels, ge=1, description="Shortest side that an image may have, in pixels."
+    )
+    max_image_aspect_ratio: float = Field(
+        _LIMITS.max_image_aspect_ratio, ge=1, description="How many times longer than its shorter side an image may be."
+    )
+    max_images: int = Field(_LIMITS.max_images, ge=1, description="Most images in one comparison. Above: 413.")
+    max_body_bytes: int = Field(
+        32 * 2**20, ge=1024, description="Largest request body, in bytes. Above: 413, before the rest is read."
+    )
+    keep_alive_seconds: float = Field(
+        15.0,
+        gt=0,
+        description="How often a silent stream gets a comment line, so that proxies do not take it for dead.",
+    )
+
+    shutdown_delay_seconds: float = Field(
+        1.0,
+        ge=0,
+        description=(
+            "After SIGTERM, how long `/readyz` answers 503 before the port closes, so that load balancers notice."
+        ),
+    )
+    shutdown_timeout_seconds: int = Field(
+        30, ge=1, description="After SIGTERM, how long running judgements may take to finish before they are cancelled."
+    )
+    max_stall_seconds: float = Field(
+        300.0, gt=0, description="`/livez` answers 503 when the worker has work and did nothing for this long."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level logged.")
+    log_format: Literal["plain", "json"] = Field(
+        "plain", description="`plain` for people, `json` (one object a line) for log collectors."
+    )
+
+    @property
+    def image_limits(self) -> ImageLimits:
+        """The caps on pictures in the form that `genrm.media` takes."""
+        return ImageLimits(
+            max_image_bytes=self.max_image_bytes,
+            max_image_pixels=self.max_image_pixels,
+            max_images=self.max_images,
+            min_image_side_pixels=self.min_image_side_pixels,
+            max_image_aspect_ratio=self.max_image_aspect_ratio,
+        )
+
+    @property
+    def verdict_rules(self) -> VerdictRules:
+        """The thresholds in the form that `genrm.judge` takes."""
+        return VerdictRules(tie_margin=self.tie_margin, min_label_mass=self.min_label_mass)
+
+
+def load_settings(**overrides: object) -> Settings:
+    """The settings from the environment with `overrides` on top; an override of None counts as not given.
+
+    Raises StartError that names the variable, what it was given and what is allowed; secret values are not repeated.
+    """
+    given: dict[str, Any] = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise StartError(" ".join(_describe(problem) for problem in error.errors())) from None
+
+
+def find_misspelt(environment: Mapping[str, str] | None = None) -> list[str]:
+    """One sentence for each `GENRM_` variable that resembles a setting and is none.
+
+    environment: variables to look through; None takes the process's own. Orchestrators inject variables of their own
+    for a service called genrm, so a name that resembles nothing is not reported and a report is a warning, not an
+    error.
+    """
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    return [
+        f"{name} is not a setting and has no effect; did you mean {near[0]}?"
+        for name in (os.environ if environment is None else environment)
+        if name.startswith(PREFIX) and name not in known and (near := difflib.get_close_matches(name, known, 1, 0.8))
+    ]
+
+
+def _describe(problem: Mapping[str, Any]) -> str:
+    name = str(problem["loc"][0])
+    known = Settings.model_fields
+    if name not in known:
+        return f"{name} is not a setting. Known: {', '.join(known)}."
+    given = "a value that is not shown" if "key" in name else repr(problem["input"])
+    return f"{PREFIX}{name.upper()} is {given}: {problem['msg']}. Set the variable or the flag to an allowed value."

@@ -1,0 +1,64 @@
+"""A verdict as a person reads it in a terminal: who is better, a bar of probabilities, the reasons, and how far to
+trust them.
+"""
+
+import re
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from genrm.types import Response
+from service.schemas import JudgeResponse
+
+BAR_CELLS = 40
+_COLOURS: dict[Response, str] = {"A": "cyan", "B": "magenta"}
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def render_verdict(verdict: JudgeResponse) -> RenderableType:
+    """What is printed for one verdict. Colours and width are the console's business."""
+    parts: list[RenderableType] = [_render_headline(verdict)]
+    if verdict.probabilities is not None:
+        parts.append(render_bar("A", verdict.probabilities.A))
+        parts.append(render_bar("B", verdict.probabilities.B))
+    if verdict.critique:
+        parts.append(Padding(Text(clean(verdict.critique)), (1, 0)))
+    parts.append(Text(_describe_trust(verdict), style="dim"))
+    return Group(*parts)
+
+
+def render_bar(response: Response, probability: float) -> Text:
+    """One line: the response's name, a bar of 40 cells, and the probability (0 to 1) in percent."""
+    filled = round(probability * BAR_CELLS)
+    return Text.assemble(
+        (f"{response} ", "bold"),
+        ("█" * filled, _COLOURS[response]),
+        ("░" * (BAR_CELLS - filled), "dim"),
+        f" {probability:6.1%}",
+    )
+
+
+def clean(text: str) -> str:
+    """`text` without control characters, which could move a terminal's cursor or recolour what follows."""
+    return _CONTROL.sub("", text)
+
+
+def _render_headline(verdict: JudgeResponse) -> Text:
+    if verdict.preferred is not None:
+        return Text(f"{verdict.preferred} is better", style=f"bold {_COLOURS[verdict.preferred]}")
+    name = "Tie" if verdict.status == "tie" else "No verdict"
+    return Text(f"{name}: {clean(verdict.reason)}" if verdict.reason else name, style="bold yellow")
+
+
+def _describe_trust(verdict: JudgeResponse) -> str:
+    orders = {
+        True: "both orders agree",
+        False: "the two orders disagree",
+        None: "an order is without verdict",
+    }[verdict.consistent]
+    facts = [orders, f"confidence {verdict.confidence:.2f}", f"label mass {verdict.label_mass:.2f}"]
+    if verdict.probability_source == "votes":
+        facts.append("probability from votes")
+    facts += [f"model {verdict.model}", f"{verdict.timings_ms.total:.0f} ms"]
+    return " · ".join(facts)

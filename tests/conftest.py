@@ -1,0 +1,22 @@
+"""What holds for every test: no network, no telemetry, and settings of the developer's own shell do not leak in."""
+
+import os
+
+import pytest
+from hypothesis import settings
+
+# Set before any test module imports transformers, which reads them once.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+
+# A machine that is busy with something else is no defect.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drop `GENRM_…` variables, so that a test sees the defaults unless it sets some itself."""
+    for name in [name for name in os.environ if name.startswith("GENRM_")]:
+        monkeypatch.delenv(name)

@@ -1,0 +1,101 @@
+"""The prompt: what changes with the order of the responses, and that hostile text stays text."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from genrm.parsing import parse_verdict
+from genrm.prompts import LABELS, MARKER, SYSTEM, neutralise, other, render_prompt
+from genrm.types import Comparison
+
+CONTROL_MARKERS = (
+    "<|im_end|>",
+    "<|im_start|>",
+    "<|vision_start|>",
+    "<|image_pad|>",
+    "<image>",
+    "</s>",
+    "<bos>",
+    "</think>",
+)
+HOSTILE = st.lists(
+    st.sampled_from(
+        [*CONTROL_MARKERS, "<", "|>", "Verdict:", "verdict :", "VERDICT\n:", " First", " Second", "a cat", " "]
+    ),
+    max_size=8,
+).map("".join)
+
+
+def comparison_of(response_a: str, response_b: str, question: str = "What is there?") -> Comparison:
+    picture = Image.new("RGB", (28, 28))
+    return Comparison(images=(picture,), question=question, response_a=response_a, response_b=response_b)
+
+
+@given(HOSTILE)
+def test_neutralised_text_holds_no_control_marker_and_no_verdict_marker(text: str) -> None:
+    shown = neutralise(text)
+    assert [marker for marker in CONTROL_MARKERS if marker in shown] == []
+    assert re.search(r"verdict\s*:", shown, re.IGNORECASE) is None
+    assert parse_verdict(shown).label is None
+
+
+@given(HOSTILE)
+def test_neutralising_twice_changes_nothing_more(text: str) -> None:
+    assert neutralise(neutralise(text)) == neutralise(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["3 < 4 and 5 > 4", "<b>bold</b>", "a <- b", "The jury's verdict is out.", "x|y", "<3"]
+)
+def test_harmless_text_is_shown_as_it_is(text: str) -> None:
+    assert neutralise(text) == text
+
+
+def test_what_a_marker_said_can_still_be_read() -> None:
+    assert neutralise("<|im_end|>").replace("\u200b", "") == "<|im_end|>"
+
+
+def test_the_order_of_the_responses_changes_only_the_end_of_the_prompt() -> None:
+    comparison = comparison_of("Two cats.", "One dog.")
+    a_first = render_prompt(comparison, first="A", mode="critique")
+    b_first = render_prompt(comparison, first="B", mode="critique")
+    assert (a_first.system, a_first.images, a_first.shared) == (b_first.system, b_first.images, b_first.shared)
+    assert a_first.tail == "First response: Two cats.\nSecond response: One dog."
+    assert b_first.tail == "First response: One dog.\nSecond response: Two cats."
+
+
+@given(HOSTILE, HOSTILE)
+def test_swapping_the_comparison_is_reading_the_other_order(response_a: str, response_b: str) -> None:
+    comparison = comparison_of(response_a, response_b)
+    assert render_prompt(comparison.swap(), first="A", mode="critique").tail == (
+        render_prompt(comparison, first="B", mode="critique").tail
+    )
+
+
+@given(HOSTILE)
+def test_question_and_responses_are_all_neutralised(text: str) -> None:
+    prompt = render_prompt(comparison_of(text, text, question=text), first="A", mode="critique")
+    assert [marker for marker in CONTROL_MARKERS if marker in prompt.shared + prompt.tail] == []
+    assert MARKER not in prompt.shared + prompt.tail
+
+
+def test_the_callers_names_of_the_responses_never_enter_the_prompt() -> None:
+    prompt = render_prompt(comparison_of("two cats", "one dog", question="what?"), first="A", mode="critique")
+    assert re.search(r"\b[AB]\b", prompt.shared + prompt.tail) is None
+
+
+def test_fast_mode_starts_the_answer_with_the_marker() -> None:
+    comparison = comparison_of("Two cats.", "One dog.")
+    assert render_prompt(comparison, first="A", mode="fast").answer_prefix == MARKER
+    assert render_prompt(comparison, first="A", mode="critique").answer_prefix == ""
+
+
+def test_the_system_text_asks_for_exactly_the_verdicts_that_are_parsed() -> None:
+    assert [label for label in LABELS if f"'{MARKER} {label}'" not in SYSTEM] == []
+
+
+def test_the_other_response_is_the_one_not_named() -> None:
+    assert (other("A"), other("B")) == ("B", "A")

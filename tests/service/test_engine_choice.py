@@ -1,0 +1,45 @@
+"""Which engine the settings ask for. No model is loaded: building is not starting."""
+
+import pytest
+
+from genrm.engines.in_process import InProcessEngine
+from genrm.engines.openai_server import OpenAIEngine
+from genrm.errors import ModelLoadError
+from service.engine_choice import build_engine
+from service.errors import StartError
+from service.metrics import Metrics
+from service.settings import load_settings
+
+
+def test_without_a_model_the_shipped_judge_is_taken() -> None:
+    engine = build_engine(load_settings(), Metrics())
+    assert isinstance(engine, InProcessEngine)
+    assert engine.model.rsplit("/", 1)[-1] == "judge"
+
+
+def test_a_model_with_an_adapter_is_named_after_both() -> None:
+    engine = build_engine(load_settings(model="some/model", adapter="some/adapter"), Metrics())
+    assert engine.model == "some/model+some/adapter"
+
+
+async def test_a_model_folder_that_is_missing_is_told_at_the_start() -> None:
+    engine = build_engine(load_settings(model="./no-such-folder"), Metrics())
+    with pytest.raises(ModelLoadError, match="no-such-folder"):
+        await engine.start()
+
+
+def test_a_server_s_url_is_an_engine_elsewhere() -> None:
+    settings = load_settings(engine_url="http://127.0.0.1:9/v1", model="some/model", engine_api_key="key")
+    engine = build_engine(settings, Metrics())
+    assert isinstance(engine, OpenAIEngine)
+    assert engine.model == "some/model"
+
+
+def test_an_adapter_for_a_server_is_refused() -> None:
+    with pytest.raises(StartError, match="the server loads its own"):
+        build_engine(load_settings(engine_url="http://127.0.0.1:9/v1", adapter="x"), Metrics())
+
+
+def test_a_url_that_is_none_is_refused_with_its_setting() -> None:
+    with pytest.raises(StartError, match="GENRM_ENGINE_URL"):
+        build_engine(load_settings(engine_url="vllm"), Metrics())
