@@ -28,7 +28,7 @@ SYSTEM = (
 _CONTROL = re.compile(
     r"<(?=\|[^<>|]{1,64}\|>|/?(?:image|img|video|audio|s|pad|unk|bos|eos|think|tool_call)\b)", re.IGNORECASE
 )
-_QUOTED_VERDICT = re.compile(r"\bverdict(\s*):", re.IGNORECASE)
+_QUOTED_VERDICT = re.compile(r"verdict([\s*_`]*):", re.IGNORECASE)  # with what `genrm.parsing` allows before the colon
 _ZERO_WIDTH_SPACE = "\u200b"
 
 

@@ -41,7 +41,11 @@ class Recipe:
     """Rounds, each with a schedule of its own; every round starts from the weights of the one before."""
     language_scenes: range = field(default_factory=lambda: range(40_000, 54_000))
     base: LanguageSettings = field(default_factory=lambda: LanguageSettings(mix=BASE_MIX, num_steps=1700))
-    judge: LanguageSettings = field(default_factory=lambda: LanguageSettings(mix=JUDGE_MIX, num_steps=2400, seed=1, matches_per_scene=5, verdict_smoothing=0.05))
+    judge: LanguageSettings = field(
+        default_factory=lambda: LanguageSettings(
+            mix=JUDGE_MIX, num_steps=2400, seed=1, matches_per_scene=5, verdict_smoothing=0.05
+        )
+    )
 
 
 def build(recipe: Recipe, folder: Path, *, only: str | None = None) -> Path:

@@ -49,7 +49,7 @@ class LanguageSettings:
     on.
     """
     matches_per_scene: int = 0
-    """Claims to match with a finding that go with the judging tasks of a scene: short, and the last link of a verdict."""
+    """Claims to match with a finding that go with the judging tasks of a scene: the last link of a verdict."""
     learning_rate: float = 2e-3
     embedding_rate_share: float = 0.25
     verdict_smoothing: float = 0.0
@@ -137,7 +137,9 @@ def train_language(
         judging = bool(rng.random() < _judging_share(settings))
         batch = packer.pack([_draw_tasks(scene_indices[int(row)], rng, settings, judging=judging) for row in rows])
         use_packed_attention(model)
-        loss = language_loss(model, batch, features_NTD[torch.from_numpy(rows)].float(), verdict_smoothing=settings.verdict_smoothing)
+        loss = language_loss(
+            model, batch, features_NTD[torch.from_numpy(rows)].float(), verdict_smoothing=settings.verdict_smoothing
+        )
         loss.backward()
         optimizers.step(step)
         losses.append(loss.item())

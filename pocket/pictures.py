@@ -36,8 +36,8 @@ def draw_pool(split: Split, scenes: range, folder: Path) -> np.ndarray:
                 pool[start - scenes.start : stop - scenes.start] = block
         pool.flush()
         partial.rename(path)
-    pool: np.ndarray = np.load(path, mmap_mode="r")
-    return pool
+    kept: np.ndarray = np.load(path, mmap_mode="r")
+    return kept
 
 
 def _draw_range(job: tuple[Split, int, int]) -> np.ndarray:

@@ -19,10 +19,10 @@ from pocket.build import current_commit
 _FILES = ("*.json", "*.jinja", "*.safetensors")
 _TITLES = {"base": "VL-GenRM pocket base", "judge": "VL-GenRM pocket judge"}
 _PURPOSE = {
-    "base": "A small Qwen2-VL that lists, answers, criticises, revises, verifies and, not very well, judges in the pocket "
-    "world. It stands for a general vision-language model: what judge training starts from.",
-    "judge": "A small Qwen2-VL that judges two answers about a picture of the pocket world: a critique, then a verdict. "
-    "`vl-genrm serve` loads it when no other model is configured.",
+    "base": "A small Qwen2-VL that lists, answers, criticises, revises, verifies and, not very well, judges in the "
+    "pocket world. It stands for a general vision-language model: what judge training starts from.",
+    "judge": "A small Qwen2-VL that judges two answers about a picture of the pocket world: a critique, then a "
+    "verdict. `vl-genrm serve` loads it when no other model is configured.",
 }
 _DATA = (
     "Scenes of the pocket world (`pocket/`), split `train` only: generated, with exact ground truth, no data of other "

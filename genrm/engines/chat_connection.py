@@ -195,7 +195,8 @@ class ChatConnection:
             return
         await response.aread()
         status, words = response.status_code, self._excerpt(response)
-        logger.warning("The model server at %s answered HTTP %d: %s", self.address, status, words)
+        level = logging.INFO if status in {400, 422} else logging.WARNING  # abilities are found out by being refused
+        logger.log(level, "The model server at %s answered HTTP %d: %s", self.address, status, words)
         if status == 413 or (status in {400, 422} and any(sign in words.lower() for sign in _SIGNS_OF_LENGTH)):
             raise InputTooLongError(
                 "The question and both responses with their images do not fit the model's context. Shorten them, lower "

@@ -13,6 +13,7 @@ Shapes: R rows, S new tokens, C columns (past and new), V vocabulary, E embeddin
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -188,14 +189,15 @@ class Forward:
         cache = DynamicCache()
         ids = torch.full((1, 1), self._padding_id, device=self._device)
         self._language_model(inputs_embeds=self._embed(ids), past_key_values=cache, use_cache=True)
-        shapes = {tuple(plane.shape) for layer in cache.layers for plane in (layer.keys, layer.values)}
+        layers: list[Any] = list(cache.layers)  # of layers that keep no keys, transformers knows at run time
+        shapes = {tuple(plane.shape) for layer in layers for plane in (layer.keys, layer.values)}
         if len(shapes) != 1:
             raise ModelLoadError(
                 f"The model caches keys and values of {len(shapes)} different shapes; the engine needs one shape for "
                 "all layers. Serve this model with vLLM and connect to it."
             )
         _, num_heads, _, head_width = shapes.pop()
-        keys = cache.layers[0].keys
+        keys = layers[0].keys
         return CacheShape(
             num_layers=len(cache.layers),
             num_heads=num_heads,

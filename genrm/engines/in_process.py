@@ -25,7 +25,7 @@ from genrm.engines.worker import Worker
 from genrm.errors import EngineClosedError, GenRMError, InvalidComparisonError, ModelLoadError
 
 DEFAULT_MAX_BATCH_TOKENS = 65_536
-_MAX_PASS_TOKENS = {"cpu": 2_048, "cuda": 16_384}
+_MAX_PASS_TOKENS = {"cpu": 1_024, "cuda": 16_384}
 """Most tokens of one pass over prompts: on a CPU what still fits its caches, on a GPU what bounds its memory."""
 _DEFAULT_SAMPLING = Sampling()
 

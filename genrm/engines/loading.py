@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -96,9 +97,10 @@ def load_model(name: str, *, adapter: str | None = None, placement: Placement) -
         if not folder:
             check_model_type(AutoConfig.from_pretrained(name).model_type, where=name)
         processor = AutoProcessor.from_pretrained(folder or name)
-        model, info = AutoModelForImageTextToText.from_pretrained(
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
             folder or name, dtype=placement.dtype, attn_implementation=placement.attention, output_loading_info=True
         )
+    model, info = loaded
     _check_loaded(name, model, processor, missing=sorted(info["missing_keys"]))
     if adapter:
         model = _merge_adapter(model, adapter_folder or adapter, base=name)

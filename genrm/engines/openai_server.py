@@ -1,23 +1,24 @@
 """The engine for any OpenAI-compatible server (`/v1/chat/completions`): vLLM, SGLang, llama.cpp, `transformers serve`.
 
 Every prompt is one request, all of a call at once; batching and prefix caching are the server's business. Images
-travel as PNG data URLs. Label probabilities are read from the reply's `logprobs` at the last verdict position. Two
-abilities differ between servers and are found out by a one-token request in `start`:
+travel as PNG data URLs. Label probabilities are read from the reply's `logprobs` at the last verdict position. Three
+abilities differ between servers and are found out by one-token requests in `start`:
 
 - log-probabilities: a server that refuses or ignores the field has `has_logprobs` False, and the judge counts votes;
 - continuing a started assistant turn (`continue_final_message`), which fast mode wants: where it is refused, the
-prompt asks
-  for the verdict in words.
+  prompt asks for the verdict in words;
+- sampling: `transformers serve` (neither of the above) samples only if `generation_config` says so, else its votes
+  would all be copies, and it has one random state for all requests, so there they are sent one at a time.
 
 Probabilities are those the server gives. vLLM's are of temperature 1 by default (`--logprobs-mode raw_logprobs`), as
 the contract asks; SGLang's follow the request's temperature unless it runs with `SGLANG_RETURN_ORIGINAL_LOGPROB=1`.
 Whether a label is one token cannot be asked over this API; a longer one is recognised by its first token. A server
 that accepts `continue_final_message` and ignores it shows as label masses near 0 in fast mode, so the judge abstains
-there. A server that samples only if the model's `generation_config.json` says so (`transformers serve`) may answer
-every vote alike; `extra_body` can say otherwise.
+there.
 """
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 TOP_LOGPROBS = 20
 """Alternatives asked for at each position: the most that OpenAI and a default vLLM allow."""
+_SAMPLE_IN_TRANSFORMERS = {"generation_config": json.dumps({"do_sample": True, "top_k": 0})}
 
 
 class OpenAIEngine:
@@ -81,6 +83,7 @@ class OpenAIEngine:
         self._closing = asyncio.Event()
         self._has_logprobs = True
         self._can_continue = True
+        self._sampling_body: dict[str, Any] = {}
 
     @property
     def model(self) -> str:
@@ -168,28 +171,40 @@ class OpenAIEngine:
 
     async def _find_abilities(self) -> None:
         """Ask for one token with everything, and with less until the server accepts."""
-        probe = Prompt(
+        for has_logprobs, can_continue in ((True, True), (True, False), (False, True), (False, False)):
+            self._has_logprobs, self._can_continue = has_logprobs, can_continue
+            try:
+                reply = await self._ask_for_one_token(temperature=0.0)
+            except RefusedError:
+                continue
+            self._has_logprobs = has_logprobs and reply.tokens is not None
+            break
+        else:
+            raise ModelLoadError(
+                f"The model server at {self._connection.address} refuses even a plain question about an image to "
+                f"'{self._model}'. Check that it is a vision-language model and that images are allowed; the server's "
+                "words are in the log."
+            )
+        if not self._has_logprobs and not self._can_continue:
+            self._sampling_body = _SAMPLE_IN_TRANSFORMERS
+            try:
+                await self._ask_for_one_token(temperature=1.0)
+            except RefusedError:
+                self._sampling_body = {}
+            else:
+                self._places = asyncio.Semaphore(1)
+
+    async def _ask_for_one_token(self, *, temperature: float) -> Reply:
+        prompt = Prompt(
             system="You answer in one word.",
             images=(Image.new("RGB", (56, 56), "white"),),
             shared="What colour is this?\n",
             tail="Say it.",
             answer_prefix="Colour:",
         )
-        urls = list((await _encode_images([probe])).values())
-        for has_logprobs, can_continue in ((True, True), (True, False), (False, True), (False, False)):
-            self._has_logprobs, self._can_continue = has_logprobs, can_continue
-            body = self._build_body(probe, Sampling(max_tokens=1), urls, row=0)
-            try:
-                timed = await self._connection.ask(body, timeout_seconds=self._start_timeout_seconds)
-            except RefusedError:
-                continue
-            self._has_logprobs = has_logprobs and timed.reply.tokens is not None
-            return
-        raise ModelLoadError(
-            f"The model server at {self._connection.address} refuses even a plain question about an image to "
-            f"'{self._model}'. Check that it is a vision-language model and that images are allowed; the server's "
-            "words are in the log."
-        )
+        urls = list((await _encode_images([prompt])).values())
+        body = self._build_body(prompt, Sampling(max_tokens=1, temperature=temperature), urls, row=0)
+        return (await self._connection.ask(body, timeout_seconds=self._start_timeout_seconds)).reply
 
     def _build_body(self, prompt: Prompt, sampling: Sampling, image_urls: Sequence[str], *, row: int) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -199,8 +214,10 @@ class OpenAIEngine:
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
         }
-        if sampling.seed is not None and sampling.temperature > 0:
-            body["seed"] = sampling.seed + row
+        if sampling.temperature > 0:
+            body |= self._sampling_body
+            if sampling.seed is not None:
+                body["seed"] = sampling.seed + row
         if self._has_logprobs and sampling.labels:
             body |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
         if prompt.answer_prefix and self._can_continue:

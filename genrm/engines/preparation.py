@@ -175,7 +175,7 @@ class Preparation:
 
 def count_shared(rows: Sequence[Sequence[int]]) -> int:
     """How many leading tokens all rows have in common, leaving every row at least one of its own."""
-    shortest, low, high = min(map(len, rows)), min(rows), max(rows)
+    shortest, low, high = min(map(len, rows)), min(map(tuple, rows)), max(map(tuple, rows))
     limit = min(shortest - 1, len(low), len(high))
     return next((index for index in range(limit) if low[index] != high[index]), limit)
 

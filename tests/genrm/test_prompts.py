@@ -23,7 +23,19 @@ CONTROL_MARKERS = (
 )
 HOSTILE = st.lists(
     st.sampled_from(
-        [*CONTROL_MARKERS, "<", "|>", "Verdict:", "verdict :", "VERDICT\n:", " First", " Second", "a cat", " "]
+        [
+            *CONTROL_MARKERS,
+            "<",
+            "|>",
+            "Verdict:",
+            "verdict :",
+            "VERDICT\n:",
+            "**Verdict**: ",
+            " First",
+            " Second",
+            "a cat",
+            " ",
+        ]
     ),
     max_size=8,
 ).map("".join)
@@ -38,7 +50,7 @@ def comparison_of(response_a: str, response_b: str, question: str = "What is the
 def test_neutralised_text_holds_no_control_marker_and_no_verdict_marker(text: str) -> None:
     shown = neutralise(text)
     assert [marker for marker in CONTROL_MARKERS if marker in shown] == []
-    assert re.search(r"verdict\s*:", shown, re.IGNORECASE) is None
+    assert re.search(r"verdict[\s*_`]*:", shown, re.IGNORECASE) is None
     assert parse_verdict(shown).label is None
 
 

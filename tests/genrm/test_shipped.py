@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -29,11 +30,11 @@ async def judge() -> AsyncIterator[Judge]:
     await engine.close()
 
 
-def comparison_of(row: dict[str, object]) -> Comparison:
+def comparison_of(row: dict[str, Any]) -> Comparison:
     """A shipped sample as a comparison."""
     with Image.open(SAMPLES / str(row["image"])) as picture:
         image = picture.convert("RGB")
-    a, b = row["response"]  # type: ignore[misc] # two strings
+    a, b = row["response"]
     return Comparison(images=(image,), question=str(row["query"]), response_a=a, response_b=b)
 
 

@@ -117,7 +117,7 @@ async def test_what_fails_before_the_first_word_has_its_status(
     async with open_app(FakeEngine(failure=failure)) as client:
         response = await client.post("/v1/judge", json=make_body(stream=True))
     assert response.status_code == status
-    assert ErrorBody.model_validate_json(response.content)
+    assert ErrorBody.model_validate_json(response.content).error.message.endswith(".")
 
 
 async def test_an_idle_stream_is_kept_open_by_comments(open_app: OpenApp, make_body: MakeBody) -> None:

@@ -16,7 +16,6 @@ import torch
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
-    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
@@ -137,8 +136,12 @@ def build_processor(kind: type[ProcessorMixin] = Qwen2VLProcessor) -> ProcessorM
 
 
 def build_config(
-    kind: type[PreTrainedConfig], tokenizer: PreTrainedTokenizerBase, *, initializer_range: float, context: int = 1024
-) -> PreTrainedConfig:
+    kind: Any,  # noqa: ANN401 - transformers' annotations of configuration classes lack their fields
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    initializer_range: float,
+    context: int = 1024,
+) -> Any:  # noqa: ANN401 - as above
     """The configuration of a tiny model with 4 query heads on 2 key-value heads."""
     token_id = tokenizer.convert_tokens_to_ids
     text = {
@@ -192,6 +195,7 @@ def teach(model: PreTrainedModel, processor: ProcessorMixin) -> None:
     labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=0.0)
     model.train()
+    loss = torch.tensor(torch.inf)
     for _ in range(_LESSON_STEPS):
         loss = model(**batch, labels=labels).loss
         optimizer.zero_grad()

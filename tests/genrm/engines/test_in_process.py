@@ -127,9 +127,11 @@ async def test_results_alone_and_among_others_are_the_same(
 
     writing = asyncio.Event()
     loop = asyncio.get_running_loop()
-    first = asyncio.create_task(
-        random_engine.complete(*calls[0], on_text=lambda *_: loop.call_soon_threadsafe(writing.set))
-    )
+
+    def note(_index: int, _text: str) -> None:
+        loop.call_soon_threadsafe(writing.set)
+
+    first = asyncio.create_task(random_engine.complete(*calls[0], on_text=note))
     tasks = [first, *(asyncio.create_task(random_engine.complete(*call)) for call in calls[1:16])]
     await writing.wait()
     assert not first.done()
@@ -318,18 +320,33 @@ async def test_in_bfloat16_and_with_eager_attention_the_engine_runs_as_well(
         assert [completion.text for [completion] in completions] == list(lessons.values())
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+async def test_on_a_gpu_the_engine_writes_what_it_writes_on_the_cpu(
+    taught_folder: Path, lessons: Lessons, make_prompts: "MakePrompts", make_picture: "MakePicture"
+) -> None:
+    for dtype in ("auto", "float32"):
+        engine = InProcessEngine(str(taught_folder), device="cuda", dtype=dtype)
+        await engine.start()
+        prompts = [make_prompts(*lesson, images=[make_picture(0)])[0] for lesson in lessons]
+        completions = await asyncio.gather(*(engine.complete([prompt]) for prompt in prompts * 3))
+        await engine.close()
+        assert [completion.text for [completion] in completions] == list(lessons.values()) * 3
+
+
 async def test_an_engine_that_was_not_started_or_is_closed_refuses(
     random_folder: Path, make_prompts: "MakePrompts"
 ) -> None:
     engine = InProcessEngine(str(random_folder), device="cpu")
     with pytest.raises(EngineClosedError, match="start"):
         await engine.complete(make_prompts("What?", "a", "b"))
-    assert engine.placement is None
+    before = engine.placement
     await engine.start()
-    assert engine.placement is not None
+    after = engine.placement
     await engine.start()
     await engine.close()
     await engine.close()
+    assert (before, after and after.device.type, engine.placement) == (None, "cpu", None)
     with pytest.raises(EngineClosedError):
         await engine.complete(make_prompts("What?", "a", "b"))
 

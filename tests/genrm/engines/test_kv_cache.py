@@ -79,6 +79,7 @@ def test_only_columns_of_the_longest_row_are_looked_at() -> None:
 def test_no_token_is_lost_when_a_block_has_to_grow_again_and_again() -> None:
     rows = RunningRows(SHAPE)
     rows.join([make_run([1, 2]), make_run([3])])
+    seen: list[list[float]] = []
     for step in range(300):
         seen = take_step(rows, [10 + step, 1000 + step])
     assert seen == [[1, 2, *range(10, 310)], [3, *range(1000, 1300)]]

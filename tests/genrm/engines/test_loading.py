@@ -41,7 +41,7 @@ def make_adapter(random_folder: Path, tmp_path: Path) -> Callable[..., Path]:
         lora = LoraConfig(r=4, target_modules=rf".*language_model.*\.{target}", init_lora_weights=False)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # PEFT lags behind transformers
-            get_peft_model(model, lora).save_pretrained(tmp_path / "adapter")
+            get_peft_model(model, lora).save_pretrained(str(tmp_path / "adapter"))
         return tmp_path / "adapter"
 
     return make

@@ -200,6 +200,38 @@ class TestStart:
         assert engine.has_logprobs is False
         assert (await complete_one(engine)).text.endswith("First")
 
+    async def test_a_server_that_samples_only_when_told_to_is_told_and_asked_one_by_one(self) -> None:
+        running, most = 0, 0
+        server = FakeServer(refused=("logprobs", "continue_final_message"))
+
+        async def serve(request: httpx.Request) -> httpx.Response:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0.001)
+            running -= 1
+            return await server(request)
+
+        engine = OpenAIEngine(URL, "m", transport=httpx.MockTransport(serve))
+        await engine.start()
+        server.requests.clear()
+        await engine.complete([PROMPT] * 4, Sampling(temperature=1.0, seed=0))
+        await engine.complete([PROMPT], Sampling())
+        sampled, greedy = server.requests[:4], server.requests[4]
+        assert {json.loads(body["generation_config"])["do_sample"] for body in sampled} == {True}
+        assert [body["seed"] for body in sampled] == [0, 1, 2, 3]
+        assert "generation_config" not in greedy
+        assert most == 1
+
+    @pytest.mark.parametrize(
+        "refused", [("logprobs",), ("logprobs", "continue_final_message", "generation_config"), ()]
+    )
+    async def test_other_servers_are_not_told_how_to_sample(self, refused: tuple[str, ...]) -> None:
+        server = FakeServer(refused=refused)
+        engine = await start_engine(server)
+        await engine.complete([PROMPT], Sampling(temperature=1.0))
+        assert "generation_config" not in server.requests[0]
+
     async def test_the_only_model_offered_is_taken(self) -> None:
         engine = await start_engine(FakeServer(models=("org/only",)), model=None)
         assert engine.model == "org/only"

@@ -23,7 +23,7 @@ from genrm.engines.openai_server import OpenAIEngine
 from genrm.errors import ModelLoadError
 from genrm.judge import DEFAULT_NUM_VOTES, Judge, JudgeOptions
 from genrm.shipped import judge_folder
-from genrm.types import Comparison, Response
+from genrm.types import Comparison, Mode, Response
 
 pytestmark = [
     pytest.mark.slow,
@@ -121,16 +121,32 @@ async def test_its_answers_are_the_model_s_and_come_without_log_probabilities(
 
 
 @pytest.mark.parametrize("mode", ["critique", "fast"])
-async def test_a_judge_counts_votes_on_it(taught_server: tuple[str, str], make_picture: MakePicture, mode: str) -> None:
+async def test_a_judge_counts_votes_on_it(
+    taught_server: tuple[str, str], make_picture: MakePicture, mode: Mode
+) -> None:
     engine = OpenAIEngine(*taught_server)
     await engine.start()
     pair = Comparison(images=(make_picture(0),), question="What is it?", response_a="a cat", response_b="a dog")
-    options = JudgeOptions(mode=mode, max_tokens=64)  # type: ignore[arg-type]  # parametrize gives a plain string
-    verdict = await Judge(engine).judge(pair, options)
+    options = JudgeOptions(mode=mode, max_tokens=64)
+    straight, swapped = [await Judge(engine).judge(comparison, options) for comparison in (pair, pair.swap())]
     await engine.close()
-    assert verdict.probability_source == "votes"
-    assert len(verdict.readings) == 2 * DEFAULT_NUM_VOTES
-    assert verdict.usage.prompt_tokens > 0
+    assert straight.probability_source == "votes"
+    assert len(straight.readings) == 2 * DEFAULT_NUM_VOTES
+    assert straight.usage == swapped.usage
+    assert straight.margin == (None if swapped.margin is None else -swapped.margin)
+
+
+async def test_its_votes_are_samples_and_repeat_with_their_seeds(
+    taught_server: tuple[str, str], make_prompts: MakePrompts, make_picture: MakePicture
+) -> None:
+    engine = OpenAIEngine(*taught_server)
+    await engine.start()
+    prompts = make_prompts("What is it?", "a dog", "a cat", images=[make_picture(0)])[:1] * 6
+    hot = Sampling(temperature=2.0, seed=1, max_tokens=24)
+    one, two = [[completion.text for completion in await engine.complete(prompts, hot)] for _ in range(2)]
+    await engine.close()
+    assert one == two
+    assert len(set(one)) > 1
 
 
 async def test_a_model_it_does_not_serve_is_refused_at_start(taught_server: tuple[str, str]) -> None:

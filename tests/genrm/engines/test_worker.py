@@ -45,9 +45,11 @@ async def begin(engine: InProcessEngine, prompts: list[Prompt], sampling: Sampli
     """Start a call and wait until it is being written."""
     writing = asyncio.Event()
     loop = asyncio.get_running_loop()
-    task = asyncio.create_task(
-        engine.complete(prompts, sampling, on_text=lambda *_: loop.call_soon_threadsafe(writing.set))
-    )
+
+    def note(_index: int, _text: str) -> None:
+        loop.call_soon_threadsafe(writing.set)
+
+    task = asyncio.create_task(engine.complete(prompts, sampling, on_text=note))
     await asyncio.wait_for(writing.wait(), WAIT_SECONDS)
     assert not task.done()
     return task
@@ -270,8 +272,10 @@ async def test_labels_that_the_tokenizer_cuts_are_found_out_at_the_start(
     random_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("genrm.engines.in_process._DEFAULT_SAMPLING", Sampling(labels=("Antediluvian", "Second")))
+    engine = InProcessEngine(str(random_folder), device="cpu")
     with pytest.raises(ModelLoadError, match="'Antediluvian' is no single token"):
-        await InProcessEngine(str(random_folder), device="cpu").start()
+        await engine.start()
+    assert engine.placement is None, "a model that cannot be used is let go of"
 
 
 async def test_a_chat_template_without_images_is_found_out_at_the_start(random_folder: Path, tmp_path: Path) -> None:
