@@ -28,9 +28,19 @@ from genrm.image_header import ImageFormat, ImageHeader, read_header, sniff_form
 
 __all__ = ["ImageLimits", "ImageTooLargeError", "decode_image", "decode_images"]
 
+
+class _PlainJpegFile(JpegImageFile):
+    """A JPEG whose EXIF data Pillow leaves alone."""
+
+    def _read_dpi_from_exif(self) -> None:
+        """Nothing: the resolution is of no use here, and to find it Pillow would parse all that is there, with
+        warnings.
+        """
+
+
 _DECODERS: dict[ImageFormat, Callable[[io.BytesIO], ImageFile]] = {
     "PNG": PngImageFile,
-    "JPEG": JpegImageFile,
+    "JPEG": _PlainJpegFile,
     "GIF": GifImageFile,
     "WEBP": WebPImageFile,
 }

@@ -154,9 +154,9 @@ def print_report(report: dict[str, object]) -> str:
     lines.append("-- behaviour")
     for name in ("consistency", "first_position_rate", "unparsed_rate"):
         add("  " + name.replace("_", " "), report[name])
+    mass = "none" if report["label_mass"] is None else f"{report['label_mass']:.4f}"
     lines.append(
-        f"  label mass {report['label_mass']:.4f}   ECE {report['ece']:.4f}   "
-        f"ties {report['ties']}   abstained {report['abstained']}"
+        f"  label mass {mass}   ECE {report['ece']:.4f}   ties {report['ties']}   abstained {report['abstained']}"
     )
     return "\n".join(lines)
 

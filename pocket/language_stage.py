@@ -93,7 +93,7 @@ def encode_scenes(model: Qwen2VLForConditionalGeneration, pictures: np.ndarray) 
     """Image features of every picture, float16 (number of pictures, 36, hidden size)."""
     features = []
     for start in tqdm(range(0, len(pictures), 64), desc="encode", unit="×64"):
-        block = torch.from_numpy(np.ascontiguousarray(pictures[start : start + 64]))
+        block = torch.from_numpy(pictures[start : start + 64].copy())
         patches, grid = to_patches(block)
         out = model.model.visual(patches, grid_thw=grid).pooler_output
         features.append(out.view(len(block), GRID * GRID, -1).half())

@@ -5,7 +5,6 @@ trust them.
 import re
 
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.text import Text
 
 from genrm.types import Response
@@ -23,7 +22,7 @@ def render_verdict(verdict: JudgeResponse) -> RenderableType:
         parts.append(render_bar("A", verdict.probabilities.A))
         parts.append(render_bar("B", verdict.probabilities.B))
     if verdict.critique:
-        parts.append(Padding(Text(clean(verdict.critique)), (1, 0)))
+        parts.append(Text(f"\n{clean(verdict.critique)}\n"))
     parts.append(Text(_describe_trust(verdict), style="dim"))
     return Group(*parts)
 

@@ -182,9 +182,14 @@ class TestOrientation:
     def test_an_orientation_that_does_not_exist_is_upright(self, orientation: int) -> None:
         assert decode_image(encode(draw_corner(), exif=build_exif(orientation))).size == (24, 16)
 
-    @given(exif=st.binary(max_size=60).map(lambda data: b"Exif\0\0" + data))
-    def test_damaged_exif_does_not_spoil_the_picture(self, exif: bytes) -> None:
-        assert decode_image(encode(draw_corner(), "WEBP", exif=exif)).size in {(24, 16), (16, 24)}
+    @given(
+        image_format=st.sampled_from(["PNG", "JPEG", "WEBP"]),
+        start=st.sampled_from([b"", b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08"]),
+        exif=st.binary(max_size=60),
+    )
+    def test_damaged_exif_does_not_spoil_the_picture(self, image_format: str, start: bytes, exif: bytes) -> None:
+        data = encode(draw_corner(), image_format, exif=b"Exif\0\0" + start + exif)
+        assert decode_image(data).size in {(24, 16), (16, 24)}
 
     def test_a_huge_exif_directory_is_not_walked_byte_by_byte(self) -> None:
         exif = b"II*\0\x08\0\0\0\xff\xff" + bytes(1_000_000)

@@ -1,6 +1,7 @@
 """A real `transformers serve` on loopback: no log-probabilities, no continued answers, so its verdicts are votes.
 
-Needs the `openai` package beside this project's own dependencies (`transformers serve` builds its replies with it).
+Needs the packages `openai` and `accelerate` beside this project's own dependencies (the extra
+`transformers[serving]`).
 """
 
 import os
@@ -27,7 +28,10 @@ from genrm.types import Comparison, Mode, Response
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(find_spec("openai") is None, reason="`transformers serve` needs the openai package"),
+    pytest.mark.skipif(
+        find_spec("openai") is None or find_spec("accelerate") is None,
+        reason="`transformers serve` needs the packages openai and accelerate",
+    ),
 ]
 START_SECONDS = 300
 
