@@ -5,9 +5,9 @@ and by all candidates), and the responses last. Labels are words that no respons
 position, and both are single tokens after "Verdict:" in every tokenizer we know; engines check it at start-up.
 
 Hostile text: a candidate may contain chat or vision markers ("<|im_end|>", "<image>") or a verdict line of its own.
-Markers would be tokenised as control tokens, so a zero-width space is put behind their "<"; a quoted verdict can not
-win because only the model's own text is parsed (`genrm.parsing`), and its marker is broken in the prompt as well so
-that the model is not primed by it.
+Both are taken out of what the model sees. Markers would be tokenised as control tokens; a quoted verdict could not win
+anyway, because only the model's own text is parsed (`genrm.parsing`), but it primes a model. Breaking them with
+invisible characters was tried first: what was left of them swayed the shipped judge in up to 8 of 12 samples.
 """
 
 import re
@@ -26,20 +26,26 @@ SYSTEM = (
 )
 
 _CONTROL = re.compile(
-    r"<(?=\|[^<>|]{1,64}\|>|/?(?:image|img|video|audio|s|pad|unk|bos|eos|think|tool_call)\b)", re.IGNORECASE
+    r"<\|[^<>|]{1,64}\|>|</?(?:image|img|video|audio|s|pad|unk|bos|eos|think|tool_call)(?:\s[^<>]{0,64})?/?>",
+    re.IGNORECASE,
 )
-_QUOTED_VERDICT = re.compile(r"verdict([\s*_`]*):", re.IGNORECASE)  # with what `genrm.parsing` allows before the colon
-_ZERO_WIDTH_SPACE = "\u200b"
+_QUOTED_VERDICT = re.compile(  # with what `genrm.parsing` allows around the colon
+    r"verdict[\s*_`]*:(?:[\s*_`]*(?:first|second|a|b)\b)?", re.IGNORECASE
+)
 
 
 def neutralise(text: str) -> str:
     """Candidate text that can be shown to a model without being read as markup or as a verdict.
 
-    Control markers get a zero-width space behind their "<"; "Verdict:" becomes "verdict -". Any other text comes back
-    unchanged, outer white space stripped.
+    Control markers and quoted verdicts ("Verdict:" with a label behind it, if there is one) are taken out, again until
+    none is left, since taking one out may join the halves of another. Any other text comes back unchanged, outer white
+    space stripped.
     """
-    text = _CONTROL.sub("<" + _ZERO_WIDTH_SPACE, text)
-    return _QUOTED_VERDICT.sub(r"verdict\1 -", text).strip()
+    while True:
+        shown = _QUOTED_VERDICT.sub("", _CONTROL.sub("", text)).strip()
+        if shown == text:
+            return shown
+        text = shown
 
 
 def render_prompt(comparison: Comparison, *, first: Response, mode: Mode) -> Prompt:
