@@ -1,9 +1,9 @@
 """What kind of picture some bytes are, and how large it will be, without decoding it or trusting its name.
 
 Decoders allocate by what a header says, so the header is read here first, by code that allocates nothing, and refused
-sizes never reach a decoder. Only the few fields that decide the decoded size are read; whether the rest is sound is
-the decoder's business. Formats: PNG, JPEG, WebP (lossy, lossless, extended) and GIF (the first frame). No other kind
-is known here.
+sizes never reach a decoder. Only the few fields that decide the decoded size are read, and those that decide which
+picture of an animated PNG people see; whether the rest is sound is the decoder's business. Formats: PNG, JPEG, WebP
+(lossy, lossless, extended) and GIF (the first frame). No other kind is known here.
 
 Files that are small but slow are turned away as well: millions of empty chunks, or a JPEG that paints its pixels
 hundreds of times. Both are legal and neither is what a camera or an editor writes.
@@ -65,6 +65,25 @@ def read_header(data: bytes) -> ImageHeader | None:
     except IndexError:  # the file ends inside its header
         return None
     return None if size is None else ImageHeader(format=image_format, width=size[0], height=size[1])
+
+
+def hides_still_picture(data: bytes) -> bool:
+    """Whether a PNG is an animation of which the still picture is no frame: browsers show the frames, plain decoders
+    the still.
+
+    data: a PNG whose header `read_header` has accepted. A frame's header (fcTL) that does not span the whole picture
+    makes no frame of the still.
+    """
+    position, is_animated, is_frame = len(_PNG_SIGNATURE), False, False
+    whole = data[16:24] + bytes(8)  # width, height, and no offset
+    while position < len(data):
+        kind, content = data[position + 4 : position + 8], position + 8
+        if kind == b"IDAT":
+            break
+        is_animated = is_animated or kind == b"acTL"
+        is_frame = is_frame or (kind == b"fcTL" and data[content + 4 : content + 20] == whole)
+        position = content + int.from_bytes(data[position : position + 4]) + 4
+    return is_animated and not is_frame
 
 
 def _read_png(data: bytes) -> tuple[int, int] | None:

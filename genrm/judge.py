@@ -1,13 +1,15 @@
 """The judge: a comparison in, a verdict out, on any engine.
 
-It checks the input, renders both orders, asks the engine for all readings in one call and combines them
-(`genrm.verdict`). It decodes no images, runs no experts and knows no HTTP.
+It checks the input, lets a verifier look at what the responses claim if there is one, renders both orders, asks the
+engine for all readings in one call and combines them (`genrm.verdict`). It decodes no images, runs no experts itself
+and knows no HTTP.
 
 Mirror symmetry is a property of the whole path, not only of the arithmetic: the prompts of a comparison are submitted
 in an order that depends on their text alone, and seeds follow that order, so judging (A, B) and (B, A) is the same
 computation with the names exchanged, also when critiques are sampled.
 """
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 
 from genrm.engines.contract import Completion, Engine, OnText, Sampling
 from genrm.errors import InputTooLongError, InvalidComparisonError
+from genrm.evidence import Examination, ExpertUse, Verifier, is_conflict
 from genrm.prompts import LABELS, MARKER, neutralise, render_prompt
 from genrm.types import (
     Comparison,
@@ -62,6 +65,8 @@ class JudgeOptions:
     alike."""
     max_tokens: int = 512
     """Most tokens of one critique with its verdict, ≥ 1."""
+    experts: ExpertUse = "prompt"
+    """What the judge's verifier, if it has one, is used for: nothing, evidence for the caller, or for the model too."""
 
     def __post_init__(self) -> None:
         _require(self.mode in ("critique", "fast"), "mode", self.mode, "'critique' or 'fast'")
@@ -70,6 +75,8 @@ class JudgeOptions:
         _require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1")
         _require(self.seed is None or self.seed >= 0, "seed", self.seed, "at least 0")
         _require(self.max_tokens >= 1, "max_tokens", self.max_tokens, "at least 1")
+        uses = ("off", "evidence", "prompt")
+        _require(self.experts in uses, "experts", self.experts, "'off', 'evidence' or 'prompt'")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,13 +95,20 @@ _DEFAULT_OPTIONS = JudgeOptions()
 class Judge:
     """Judges comparisons with one engine, which the caller starts and closes. Safe to use from many tasks of one loop.
 
-    rules: when a verdict is a tie or no decision. max_text_characters: longest question or response that is accepted.
+    verifier: checks what responses claim against the image; None judges without. rules: when a verdict is a tie or no
+    decision. max_text_characters: longest question or response that is accepted.
     """
 
     def __init__(
-        self, engine: Engine, *, rules: VerdictRules = _DEFAULT_RULES, max_text_characters: int = 20_000
+        self,
+        engine: Engine,
+        *,
+        verifier: Verifier | None = None,
+        rules: VerdictRules = _DEFAULT_RULES,
+        max_text_characters: int = 20_000,
     ) -> None:
         self.engine = engine
+        self.verifier = verifier
         self.rules = rules
         self.max_text_characters = max_text_characters
 
@@ -108,19 +122,54 @@ class Judge:
         """The verdict over both orders and all samples.
 
         on_text: called as `on_text(first, new_text)` while the first sample of the reading in which `first` stands
-        first is written, from any thread. `timings_ms` has `queue`, `engine` (the slowest reading's) and `total`; the
-        caller adds its own. Responses that are equal once stripped and neutralised are a tie, and the model is not
-        asked (so are texts built to read the same in either order). Cancelling drops the work.
+        first is written, from any thread. `timings_ms` has `queue`, `experts`, `engine` (the slowest reading's) and
+        `total`; the caller adds its own. Responses that are equal once stripped and neutralised are a tie, and the
+        model is not asked. Cancelling drops the work.
 
         Raises InvalidComparisonError for an empty text or no image, InputTooLongError for a text over
         `max_text_characters` or a prompt over the model's context, EngineError if the engine fails.
         """
         started = time.perf_counter()
         self.check(comparison)
-        prompts = {first: render_prompt(comparison, first=first, mode=options.mode) for first in _ORDERS}
-        if prompts["A"].tail == prompts["B"].tail:
+        if neutralise(comparison.response_a) == neutralise(comparison.response_b):
             return _tie_of_identical(self._source(), seconds=time.perf_counter() - started)
+        examining = None
+        if self.verifier is not None and options.experts != "off":
+            examining = asyncio.ensure_future(self.verifier.examine(comparison))
+        try:
+            examination = Examination()
+            if examining is not None and options.experts == "prompt":
+                examination = await examining
+            verdict = await self._read(comparison, options, examination, on_text)
+            if examining is not None:
+                examination = await examining
+        finally:
+            if examining is not None:
+                examining.cancel()
+        timings = verdict.timings_ms.model_copy(
+            update={"experts": 1000 * examination.seconds, "total": 1000 * (time.perf_counter() - started)}
+        )
+        return verdict.model_copy(
+            update={
+                "evidence": examination.evidence,
+                "expert_conflict": is_conflict(examination.evidence, verdict.preferred),
+                "warnings": examination.warnings,
+                "timings_ms": timings,
+            }
+        )
 
+    async def _read(
+        self,
+        comparison: Comparison,
+        options: JudgeOptions,
+        examination: Examination,
+        on_text: Callable[[Response, str], None] | None,
+    ) -> Verdict:
+        """The verdict of all readings, without evidence."""
+        prompts = {
+            first: render_prompt(comparison, first=first, mode=options.mode, sightings=examination.sightings)
+            for first in _ORDERS
+        }
         plan = _make_plan(options, source=self._source())
         orders = sorted(prompts, key=lambda first: prompts[first].tail)  # by text: the same for (A, B) and (B, A)
         rows = orders * plan.num_samples  # the first sample of each order leads, whatever the number of samples
@@ -150,7 +199,6 @@ class Judge:
             timings=Timings(
                 queue=1000 * max(completion.queue_seconds for completion in completions),
                 engine=1000 * max(completion.engine_seconds for completion in completions),
-                total=1000 * (time.perf_counter() - started),
             ),
         )
 

@@ -24,7 +24,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from genrm.errors import ImageTooLargeError, InvalidImageError
-from genrm.image_header import ImageFormat, ImageHeader, read_header, sniff_format
+from genrm.image_header import ImageFormat, ImageHeader, hides_still_picture, read_header, sniff_format
 
 __all__ = ["ImageLimits", "ImageTooLargeError", "decode_image", "decode_images"]
 
@@ -87,6 +87,11 @@ def decode_image(data: bytes, *, limits: ImageLimits = _DEFAULT_LIMITS) -> Image
     InvalidImageError for anything else that is no acceptable picture; neither repeats what the decoder said.
     """
     header = _check_header(data, limits)
+    if header.format == "PNG" and hides_still_picture(data):
+        raise InvalidImageError(
+            "The PNG file is an animation that never shows its still picture, so people and model would see different "
+            "ones. Save the picture that is meant as a still PNG."
+        )
     try:
         with _DECODERS[header.format](io.BytesIO(data)) as image:
             if image.size != (header.width, header.height):
@@ -94,7 +99,7 @@ def decode_image(data: bytes, *, limits: ImageLimits = _DEFAULT_LIMITS) -> Image
                     f"The {header.format} file gives its size in two ways that do not agree. Save it anew with an "
                     "image editor."
                 )
-            picture = _flatten(image, is_deep=header.format == "PNG" and data[_PNG_BIT_DEPTH] == 16)
+            picture = _flatten(image, bit_depth=data[_PNG_BIT_DEPTH] if header.format == "PNG" else 8)
             turn = _UPRIGHT.get(_read_orientation(image.info.get("exif", b"")))  # a PNG may have it behind its pixels
     except (InvalidImageError, MemoryError):
         raise
@@ -155,10 +160,11 @@ def _check_header(data: bytes, limits: ImageLimits) -> ImageHeader:
     return header
 
 
-def _flatten(image: Image.Image, *, is_deep: bool) -> Image.Image:
+def _flatten(image: Image.Image, *, bit_depth: int) -> Image.Image:
     """The first frame in RGB, on white where it is transparent. Decodes the pixels.
 
-    is_deep: the file has 16 bits a sample, of which the upper eight are kept.
+    bit_depth: bits that a sample has in the file; of 16 the upper eight are kept. Raises InvalidImageError if a
+    transparent colour is given by the lower ones as well.
     """
     image.load()
     transparency = image.info.get("transparency")  # a colour (in samples of the file's depth), an index or alpha values
@@ -168,8 +174,14 @@ def _flatten(image: Image.Image, *, is_deep: bool) -> Image.Image:
         if transparency is not None:
             grey[samples == transparency] = 255
         return Image.fromarray(grey).convert("RGB")
-    if is_deep and isinstance(transparency, tuple):
-        image.info["transparency"] = tuple(sample >> 8 for sample in transparency)
+    if bit_depth == 16 and isinstance(transparency, tuple):
+        raise InvalidImageError(
+            "The PNG file has 16 bits a sample and a transparent colour, which cannot be told from its neighbours in 8 "
+            "bits. Save it with 8 bits a sample, or with an alpha channel."
+        )
+    if bit_depth in {2, 4} and image.mode == "L" and transparency is not None:  # Pillow scales the samples alone
+        largest = 2**bit_depth - 1
+        image.info["transparency"] = (transparency & largest) * (255 // largest)
     if transparency is None and image.mode in {"1", "L", "P", "RGB", "CMYK", "YCbCr"}:
         return image.convert("RGB")
     with_alpha = image.convert("RGBA")

@@ -16,3 +16,8 @@ def judge_folder() -> Path:
 def base_folder() -> Path:
     """The base model that the shipped judge was trained from."""
     return _WEIGHTS / "base"
+
+
+def expert_folder() -> Path:
+    """The vision expert that is used beside the shipped judge."""
+    return _WEIGHTS / "expert"

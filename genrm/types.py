@@ -16,6 +16,8 @@ Mode = Literal["critique", "fast"]
 Status = Literal["decided", "tie", "abstained"]
 ProbabilitySource = Literal["logprobs", "votes"]
 FinishReason = Literal["stop", "length"]
+Polarity = Literal["affirmed", "denied"]
+Finding = Literal["supported", "unsupported", "contradicted", "unchecked"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,15 +72,34 @@ class Detection(WireModel):
     score: float = Field(ge=0, le=1)
     box: tuple[float, float, float, float] = Field(description="x1, y1, x2, y2 in pixels of the original image.")
     expert: str
+    model: str = Field(description="Hub id or folder of the expert's model.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sighting:
+    """What vision experts together found of one object: its name, and the part of the image that each one is in."""
+
+    phrase: str
+    places: tuple[str, ...]
 
 
 class Evidence(WireModel):
     """What the image says about one object that a response claims."""
 
-    phrase: str = Field(description="The object, as the response names it.")
-    polarity: Literal["affirmed", "denied"]
+    phrase: str = Field(description="The object, by the name that the experts were asked for.")
+    mention: str = Field(description="The object, as the response names it.")
+    polarity: Polarity
     count: int | None = Field(default=None, ge=0, description="How many the response claims, where it says so.")
-    finding: Literal["supported", "unsupported", "contradicted", "unchecked"]
+    finding: Finding = Field(
+        description="`supported`; `unsupported`: claimed and not found; `contradicted`: denied and found, or found in "
+        "another number; `unchecked`: no expert could say."
+    )
+    probability: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="That the claim is true, given what was found and how reliable the experts are; null if unchecked.",
+    )
     detections: tuple[Detection, ...] = ()
 
 
@@ -87,6 +108,16 @@ class EvidencePair(WireModel):
 
     A: tuple[Evidence, ...] = ()
     B: tuple[Evidence, ...] = ()
+
+    def swap(self) -> "EvidencePair":
+        """The same evidence with the names A and B exchanged."""
+        return EvidencePair(A=self.B, B=self.A)
+
+
+def mean_support(evidence: tuple[Evidence, ...]) -> float | None:
+    """Expected share of a response's checked claims that are true, in [0, 1]; None if none was checked."""
+    known = [item.probability for item in evidence if item.probability is not None]
+    return sum(known) / len(known) if known else None
 
 
 class Usage(WireModel):
@@ -126,5 +157,9 @@ class Verdict(WireModel):
     critique: str
     readings: tuple[Reading, ...]
     evidence: EvidencePair = EvidencePair()
+    expert_conflict: bool = Field(
+        default=False, description="The experts support the response that was not preferred clearly better."
+    )
+    warnings: tuple[str, ...] = Field(default=(), description="What went wrong without spoiling the verdict.")
     usage: Usage
     timings_ms: Timings

@@ -92,19 +92,19 @@ def summarise(rows: Sequence[Row], verdicts: Sequence[Verdict]) -> dict[str, obj
     known = [v.consistent for v in verdicts if v.consistent is not None]
     confidences, right = _confidences(rows, verdicts)
     return {
-        "overall": _share(sum(scores), len(scores)),
+        "overall": share_with_interval(sum(scores), len(scores)),
         "by_group": _by(rows, scores, lambda row: str(row.group)),
         "by_kind": _by(rows, scores, lambda row: row.kind),
         "by_error_kind": _by(rows, scores, lambda row: str(row.error_kind)),
-        "consistency": _share(sum(known), len(known)),
-        "first_position_rate": _share(chose_first, len(parsed)),
-        "unparsed_rate": _share(len(readings) - len(parsed), len(readings)),
+        "consistency": share_with_interval(sum(known), len(known)),
+        "first_position_rate": share_with_interval(chose_first, len(parsed)),
+        "unparsed_rate": share_with_interval(len(readings) - len(parsed), len(readings)),
         "ties": sum(v.status == "tie" for v in verdicts),
         "abstained": sum(v.status == "abstained" for v in verdicts),
         "label_mass": float(np.mean([r.label_mass for r in readings])) if readings else None,
         "ece": expected_calibration_error(confidences, right),
         "reliability": reliability_bins(confidences, right),
-        "shorter_answer_baseline": _share(*_shorter_answer(rows)),
+        "shorter_answer_baseline": share_with_interval(*_shorter_answer(rows)),
     }
 
 
@@ -212,7 +212,8 @@ def _shorter_answer(rows: Sequence[Row]) -> tuple[float, int]:
     return sum(map(one, rows)), len(rows)
 
 
-def _share(successes: float, num: int) -> dict[str, float]:
+def share_with_interval(successes: float, num: int) -> dict[str, float]:
+    """`wilson` as JSON-ready values."""
     share = wilson(successes, num)
     return {"value": share.value, "low": share.low, "high": share.high, "num": share.num}
 
@@ -221,4 +222,4 @@ def _by(rows: Sequence[Row], scores: Sequence[float], key: Callable[[Row], str])
     parts: dict[str, list[float]] = {}
     for row, value in zip(rows, scores, strict=True):
         parts.setdefault(key(row), []).append(value)
-    return {name: _share(sum(values), len(values)) for name, values in sorted(parts.items())}
+    return {name: share_with_interval(sum(values), len(values)) for name, values in sorted(parts.items())}

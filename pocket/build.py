@@ -1,4 +1,4 @@
-"""The recipe that makes the shipped models from nothing: tokenizer, vision tower, base, judge.
+"""The recipe that makes the shipped models from nothing: tokenizer, vision tower, base, judge; and the expert.
 
 Everything it makes on the way (pictures, checkpoints, curves) stays in one build folder, so that a killed build goes
 on where it was. The finished models are ordinary folders in half precision, each with a card.
@@ -13,17 +13,28 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from transformers import AutoProcessor, Qwen2VLForConditionalGeneration, Qwen2VLProcessor
+from transformers import (
+    AutoProcessor,
+    PreTrainedModel,
+    ProcessorMixin,
+    Qwen2VLForConditionalGeneration,
+    Qwen2VLProcessor,
+)
 
+from experts.grounding_dino import KNOWN_PHRASES_FILE
 from genrm.errors import GenRMError
+from pocket.expert_architecture import build_expert, build_expert_processor
+from pocket.expert_backbone import BackboneSettings, train_backbone
+from pocket.expert_stage import ExpertSettings, train_expert
 from pocket.language_stage import LanguageSettings, encode_scenes, initialise, train_language
 from pocket.pictures import draw_pool
 from pocket.scenes import Split
 from pocket.tasks import BASE_MIX, JUDGE_MIX
 from pocket.tokenizer import build_processor
 from pocket.vision_stage import VisionSettings, train_vision
+from pocket.vocabulary import KINDS
 
-STAGES = ("vision", "base", "judge")
+STAGES = ("vision", "base", "judge", "expert")
 
 
 class StageMissingError(GenRMError, FileNotFoundError):
@@ -39,13 +50,16 @@ class Recipe:
         VisionSettings(num_steps=1500, num_scenes=40_000, learning_rate=1.5e-3, seed=1),
     )
     """Rounds, each with a schedule of its own; every round starts from the weights of the one before."""
-    language_scenes: range = field(default_factory=lambda: range(40_000, 54_000))
+    language_scenes: range = field(default_factory=lambda: range(40_000, 64_000))
     base: LanguageSettings = field(default_factory=lambda: LanguageSettings(mix=BASE_MIX, num_steps=1700))
     judge: LanguageSettings = field(
         default_factory=lambda: LanguageSettings(
-            mix=JUDGE_MIX, num_steps=2400, seed=1, matches_per_scene=5, verdict_smoothing=0.05
+            mix=JUDGE_MIX, num_steps=2600, seed=1, matches_per_scene=3, verdict_smoothing=0.05
         )
     )
+    expert_scenes: range = field(default_factory=lambda: range(40_000, 64_000))
+    expert_backbone: BackboneSettings = field(default_factory=BackboneSettings)
+    expert: ExpertSettings = field(default_factory=ExpertSettings)
 
 
 def build(recipe: Recipe, folder: Path, *, only: str | None = None) -> Path:
@@ -72,10 +86,12 @@ def build(recipe: Recipe, folder: Path, *, only: str | None = None) -> Path:
         base = _existing(folder / "base", "base")
         model = Qwen2VLForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
         made = _train_and_save(model, AutoProcessor.from_pretrained(base), recipe.judge, recipe, folder, "judge")
+    if "expert" in stages:
+        made = _train_expert(recipe, folder)
     return made
 
 
-def save_model(model: Qwen2VLForConditionalGeneration, processor: Qwen2VLProcessor, folder: Path) -> None:
+def save_model(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> None:
     """Write weights (half precision, safetensors), configuration, tokenizer and processor as one ordinary model
     folder.
     """
@@ -110,6 +126,16 @@ def _train_and_save(
     train_language(model, processor, features, scenes, settings, folder, stage)
     save_model(model, processor, folder / stage)
     return folder / stage
+
+
+def _train_expert(recipe: Recipe, folder: Path) -> Path:
+    backbone = train_backbone(recipe.expert_backbone, recipe.expert_scenes, folder)
+    model, processor = build_expert(), build_expert_processor()
+    train_expert(model, processor, backbone, recipe.expert_scenes, recipe.expert, folder)
+    save_model(model, processor, folder / "expert")
+    names = [kind.name for kind in KINDS]
+    (folder / "expert" / KNOWN_PHRASES_FILE).write_text(json.dumps(names, indent=0) + "\n")
+    return folder / "expert"
 
 
 def _existing(path: Path, stage: str) -> Path:

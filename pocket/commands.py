@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 if TYPE_CHECKING:
+    from genrm.evidence import ExpertUse
     from genrm.types import Mode
     from pocket.scenes import Split
 
@@ -19,7 +20,7 @@ def build(
     output: Annotated[
         Path, typer.Option(help="Folder for pictures, checkpoints, curves and the finished models.")
     ] = Path("build"),
-    only: Annotated[str | None, typer.Option(help="One stage only: vision, base or judge.")] = None,
+    only: Annotated[str | None, typer.Option(help="One stage only: vision, base, judge or expert.")] = None,
 ) -> None:
     """Train the shipped models from nothing (hours on a CPU). A killed build goes on where it was."""
     from pocket.build import STAGES, Recipe
@@ -41,6 +42,9 @@ def bench(
     seed: Annotated[int, typer.Option(min=0, help="Another draw of scenes and questions.")] = 0,
     mode: Annotated[str, typer.Option(help="critique or fast.")] = "critique",
     samples: Annotated[int, typer.Option(min=1, help="Critiques per order.")] = 1,
+    experts: Annotated[
+        str, typer.Option(help="off, or prompt: the judge reads what the shipped expert finds.")
+    ] = "off",
     concurrency: Annotated[int, typer.Option(min=1, help="Comparisons judged at once.")] = 32,
     blank: Annotated[bool, typer.Option(help="Also judge a quarter of the comparisons with a blank picture.")] = True,
     output: Annotated[Path, typer.Option(help="Folder for JSON, table and reliability diagram.")] = Path("build/bench"),
@@ -50,21 +54,37 @@ def bench(
 
     from genrm.engines.in_process import InProcessEngine
     from genrm.judge import Judge, JudgeOptions
-    from genrm.shipped import judge_folder
+    from genrm.shipped import expert_folder, judge_folder
     from pocket.bench import judge_rows, print_report, rows_of, save_report, summarise
 
     part = _parse_split(split)
     if mode not in ("critique", "fast"):
         raise typer.BadParameter(f"{mode!r} is no mode; allowed are critique and fast.", param_hint="--mode")
-    options = JudgeOptions(mode=cast("Mode", mode), samples=samples)
+    if experts not in ("off", "prompt"):
+        raise typer.BadParameter(f"{experts!r} is no use; allowed are off and prompt.", param_hint="--experts")
+    options = JudgeOptions(mode=cast("Mode", mode), samples=samples, experts=cast("ExpertUse", experts))
 
     async def run() -> dict[str, object]:
         engine = InProcessEngine(model or str(judge_folder()), adapter=adapter)
         await engine.start()
         try:
-            judge, rows = Judge(engine), rows_of(part, n, seed=seed)
+            panel = None
+            if experts == "prompt":
+                from experts.grounding_dino import GroundingDino
+                from experts.panel import ExpertPanel
+
+                panel = ExpertPanel([GroundingDino.load(str(expert_folder()))], timeout_seconds=120)
+            judge, rows = Judge(engine, verifier=panel), rows_of(part, n, seed=seed)
             report = summarise(rows, await judge_rows(judge, rows, options=options, concurrency=concurrency))
-            report |= {"model": engine.model, "split": split, "n": n, "seed": seed, "mode": mode, "samples": samples}
+            report |= {
+                "model": engine.model,
+                "split": split,
+                "n": n,
+                "seed": seed,
+                "mode": mode,
+                "samples": samples,
+                "experts": experts,
+            }
             if blank:
                 few = rows[: max(1, n // 4)]
                 verdicts = await judge_rows(judge, few, options=options, concurrency=concurrency, blank=True)
@@ -74,9 +94,40 @@ def bench(
             await engine.close()
 
     report = asyncio.run(run())
-    save_report(report, output, f"{split}-{mode}")
+    name = f"{split}-{mode}" if experts == "off" else f"{split}-{mode}-with-experts"
+    save_report(report, output, name)
     typer.echo(print_report(report))
-    typer.echo(f"Written to {output}/{split}-{mode}.json, .txt and .png")
+    typer.echo(f"Written to {output}/{name}.json, .txt and .png")
+
+
+@app.command("bench-expert")
+def bench_expert(
+    model: Annotated[
+        str | None, typer.Option(help="Grounding DINO folder or hub id; default: the shipped one.")
+    ] = None,
+    split: SplitOption = "held-out",
+    n: Annotated[int, typer.Option(min=1, help="Number of scenes, and of comparisons.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Another draw of scenes.")] = 0,
+    output: Annotated[Path, typer.Option(help="Folder for the report, JSON.")] = Path("build/bench-expert"),
+) -> None:
+    """Measure a detector on scenes whose objects are known, and decide comparisons by its findings alone."""
+    import json
+
+    from experts.grounding_dino import GroundingDino
+    from experts.panel import ExpertPanel
+    from genrm.shipped import expert_folder
+    from pocket.expert_bench import decide_pairs, measure_expert
+
+    part = _parse_split(split)
+    expert = GroundingDino.load(model or str(expert_folder()))
+    report: dict[str, object] = {"model": expert.model, "split": split, "n": n, "seed": seed}
+    report |= measure_expert(expert, part, n, seed=seed)
+    panel = ExpertPanel([expert], timeout_seconds=60)
+    report["pairs"] = decide_pairs(panel, part, n, seed=seed)
+    panel.close()
+    output.mkdir(parents=True, exist_ok=True)
+    (output / f"{split}.json").write_text(json.dumps(report, indent=2) + "\n")
+    typer.echo(json.dumps(report, indent=2))
 
 
 @app.command()
@@ -84,14 +135,15 @@ def ship(
     build_folder: Annotated[Path, typer.Option("--build", help="Build folder with models and bench reports.")] = Path(
         "build"
     ),
-    only: Annotated[str | None, typer.Option(help="One model only: base or judge.")] = None,
+    only: Annotated[str | None, typer.Option(help="One model only: base, judge or expert.")] = None,
 ) -> None:
     """Copy finished and measured models into the package, with their cards (for maintainers, in a checkout)."""
     from pocket.ship import ship as ship_models
 
-    if only not in (None, "base", "judge"):
-        raise typer.BadParameter(f"{only!r} is no model; allowed are base and judge.", param_hint="--only")
-    for folder in ship_models(build_folder, names=("base", "judge") if only is None else (only,)):
+    models = ("base", "judge", "expert")
+    if only is not None and only not in models:
+        raise typer.BadParameter(f"{only!r} is no model; allowed are {', '.join(models)}.", param_hint="--only")
+    for folder in ship_models(build_folder, names=models if only is None else (only,)):
         typer.echo(f"Wrote {folder}")
 
 

@@ -16,7 +16,7 @@ from pocket.exchanges import (
     count_phrase,
     join_words,
     look_up,
-    look_up_mat,
+    look_up_mats,
     pick,
     sentence,
 )
@@ -162,7 +162,7 @@ def _statements(scene: Scene, rng: np.random.Generator) -> list[Statement]:
         if len(placed) == 1:
             makers.append(lambda o=placed[0]: _place_statement(scene, rng, o))
             if placed[0].mat is not None:
-                makers.append(lambda o=placed[0]: _mat_statement(rng, o))
+                makers.append(lambda o=placed[0]: _mat_statement(scene, rng, o))
         statements.append(pick(rng, makers)())
     if scene.sign is not None:
         statements.append(_sign_statement(scene.sign.text, rng))
@@ -221,7 +221,7 @@ def _place_statement(scene: Scene, rng: np.random.Generator, placed: PlacedObjec
     )
 
 
-def _mat_statement(rng: np.random.Generator, placed: PlacedObject) -> Statement:
+def _mat_statement(scene: Scene, rng: np.random.Generator, placed: PlacedObject) -> Statement:
     other = pick(rng, [colour for colour in MAT_COLOURS if colour != placed.mat])
     name = placed.kind.name
     return Statement(
@@ -229,7 +229,7 @@ def _mat_statement(rng: np.random.Generator, placed: PlacedObject) -> Statement:
         wrong=f"the {name} is on a {other} mat",
         right_claim=f"{name} {placed.mat} mat",
         wrong_claim=f"{name} {other} mat",
-        facts=(look_up_mat(placed),),
+        facts=(look_up_mats(scene, name),),
         error_kind=ErrorKind.ATTRIBUTE,
     )
 

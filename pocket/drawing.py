@@ -2,8 +2,8 @@
 
 Needed to build data and weights, not to serve. The default font is Noto Color Emoji (Debian: fonts-noto-color-emoji);
 set `GENRM_POCKET_FONT` to use another file of it. The `shifted` split draws backgrounds that no other split has,
-other sizes, other tints, and for every third scene the glyphs of a second, monochrome font (Debian: fonts-symbola,
-`GENRM_POCKET_SECOND_FONT`) where it is installed.
+other sizes, other tints, and for a third of the scenes, drawn by lot, the glyphs of a second, monochrome font (Debian:
+fonts-symbola, `GENRM_POCKET_SECOND_FONT`) where it is installed and has them.
 """
 
 import functools
@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
 from genrm.errors import GenRMError
-from pocket.scenes import SIZE_PIXELS, Scene, Sign, Split
+from pocket.scenes import SIZE_PIXELS, PlacedObject, Scene, Sign, Split
 from pocket.vocabulary import KINDS, MAT_COLOURS
 
 _GLYPH_PIXELS = 109  # the only size Noto's bitmaps have
@@ -62,9 +62,9 @@ def draw_scene(scene: Scene) -> Image.Image:
             pen.rounded_rectangle(
                 corners, radius=int(rng.integers(0, 10)), fill=MAT_COLOURS[placed.mat], outline=outline
             )
-    monochrome = shifted and scene.index % 3 == 0 and second_font_path() is not None
+    monochrome = is_monochrome(scene)
     for placed in scene.objects:
-        sprite = _glyph(placed.kind.glyph, monochrome=monochrome)
+        sprite = _glyph(placed.kind.glyph, ink=_ink(placed) if monochrome else None)
         scale = placed.size / max(sprite.size)
         side = (max(1, round(sprite.width * scale)), max(1, round(sprite.height * scale)))
         sprite = sprite.resize(side, Image.Resampling.BILINEAR, reducing_gap=2.0)
@@ -75,6 +75,13 @@ def draw_scene(scene: Scene) -> Image.Image:
     if scene.sign is not None:
         _draw_sign(picture, scene.sign, rng)
     return _tint(picture, rng, shifted=shifted)
+
+
+def is_monochrome(scene: Scene) -> bool:
+    """Whether a scene is drawn with the second font: a third of the shifted split, drawn by lot, where it is
+    installed.
+    """
+    return scene.split is Split.SHIFTED and scene.look_seed % 3 == 0 and second_font_path() is not None
 
 
 def _draw_sign(picture: Image.Image, sign: Sign, rng: np.random.Generator) -> None:
@@ -119,17 +126,31 @@ def _tint(picture: Image.Image, rng: np.random.Generator, *, shifted: bool) -> I
     return ImageEnhance.Color(picture).enhance(float(rng.uniform(1 - 2 * reach, 1 + reach)))
 
 
+def _ink(placed: PlacedObject) -> tuple[int, int, int]:
+    """What a monochrome glyph is drawn with: dark, but light on a black mat, where dark would be invisible."""
+    return (236, 236, 228) if placed.mat == "black" else (40, 40, 48)
+
+
 @functools.lru_cache(maxsize=4 * len(KINDS))
-def _glyph(glyph: str, *, monochrome: bool) -> Image.Image:
-    """One glyph, RGBA, cut to its ink."""
-    path = second_font_path() if monochrome else emoji_font_path()
+def _glyph(glyph: str, *, ink: tuple[int, int, int] | None) -> Image.Image:
+    """One glyph, RGBA, cut to its ink. ink: draw it with the second font in this colour, if that font has it (a sign
+    for "missing" would be no picture of the object); None: in colour.
+    """
+    second = second_font_path()
+    path = second if ink is not None and second is not None and _has_glyph(second, glyph) else emoji_font_path()
     font = ImageFont.truetype(str(path), _GLYPH_PIXELS)
     canvas = Image.new("RGBA", (2 * _GLYPH_PIXELS, 2 * _GLYPH_PIXELS))
-    ImageDraw.Draw(canvas).text((20, 20), glyph, font=font, embedded_color=True, fill=(40, 40, 48, 255))
+    ImageDraw.Draw(canvas).text((20, 20), glyph, font=font, embedded_color=True, fill=(*(ink or (0, 0, 0)), 255))
     bounds = canvas.getbbox()
     if bounds is None:
         raise FontMissingError(f"The font {path} has no glyph for {glyph!r}. Use a current version of the font.")
     return canvas.crop(bounds)
+
+
+def _has_glyph(path: Path, glyph: str) -> bool:
+    """Whether a font draws a character otherwise than one that no font has."""
+    font = ImageFont.truetype(str(path), 32)
+    return bytes(font.getmask(glyph)) != bytes(font.getmask("\U0010fffe"))
 
 
 def _first_file(configured: str | None, known: tuple[str, ...]) -> Path | None:

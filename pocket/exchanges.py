@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from pocket.scenes import PlacedObject, Scene
+from pocket.scenes import Scene
 from pocket.vocabulary import NUMBER_WORDS, Kind
 
 T = TypeVar("T")
@@ -72,9 +72,10 @@ def look_up_category(scene: Scene, category: str) -> str:
     return f"{category}: " + (", ".join(f"{i} {o.kind.name} {o.place}" for i, o in enumerate(found, 1)) or "none")
 
 
-def look_up_mat(placed: PlacedObject) -> str:
-    """The colour of the mat under an object: "dog: red mat"."""
-    return f"{placed.kind.name}: {placed.mat} mat"
+def look_up_mats(scene: Scene, name: str) -> str:
+    """The mats under the objects of a kind, in reading order: "dog: red mat", "dog: no mat, blue mat", "dog: none"."""
+    found = scene.of_kind(name)
+    return f"{name}: " + (", ".join(f"{o.mat or 'no'} mat" for o in found) or "none")
 
 
 def count_phrase(kind: Kind, number: int) -> str:

@@ -17,10 +17,11 @@ class Optimizers:
 
     def __init__(
         self, modules: Iterable[nn.Module], *, learning_rate: float, num_steps: int, warmup_share: float = 0.03,
-        decay_share: float = 0.4, rest_share: float = 1.0,
+        decay_share: float = 0.4, rest_share: float = 1.0, not_muon: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         """learning_rate: peak. num_steps: length of the schedule. Shares of warm-up and decay are fractions of
         num_steps, rest_share is the rate of what is no matrix of a block as a share of learning_rate, all in [0, 1].
+        not_muon: parts of names of matrices that AdamW moves although they lie in a block.
         """
         matrices: list[nn.Parameter] = []
         rest: list[nn.Parameter] = []
@@ -28,6 +29,7 @@ class Optimizers:
             for name, parameter in module.named_parameters():
                 if parameter.requires_grad:
                     inner = parameter.ndim == 2 and ("layers" in name or "blocks" in name or "merger" in name)
+                    inner = inner and not any(part in name for part in not_muon)
                     (matrices if inner else rest).append(parameter)
         self._optimizers: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(rest, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.0)

@@ -20,7 +20,7 @@ from pocket.exchanges import (
     count_phrase,
     look_up,
     look_up_category,
-    look_up_mat,
+    look_up_mats,
     pick,
 )
 from pocket.scenes import PlacedObject, Scene
@@ -276,7 +276,7 @@ def ask_attribute(scene: Scene, rng: np.random.Generator) -> Exchange | None:
         error_kind=ErrorKind.ATTRIBUTE,
         right_claim=str(placed.mat),
         wrong_claim=str(wrong),
-        facts=(look_up_mat(placed),),
+        facts=(look_up_mats(scene, placed.kind.name),),
     )
 
 
@@ -300,7 +300,8 @@ def ask_object_with_attribute(scene: Scene, rng: np.random.Generator) -> Exchang
         error_kind=ErrorKind.OBJECT,
         right_claim=placed.kind.one,
         wrong_claim=wrong.one,
-        facts=(f"{placed.mat} mat: {placed.kind.name}",),
+        facts=(look_up_mats(scene, placed.kind.name), look_up_mats(scene, wrong.name)),
+        replaces_object=True,
     )
 
 

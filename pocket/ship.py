@@ -12,17 +12,21 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from experts.reliability import RELIABILITY_FILE
 from genrm.errors import GenRMError
-from genrm.shipped import base_folder, judge_folder
+from genrm.shipped import base_folder, expert_folder, judge_folder
 from pocket.build import current_commit
 
 _FILES = ("*.json", "*.jinja", "*.safetensors")
-_TITLES = {"base": "VL-GenRM pocket base", "judge": "VL-GenRM pocket judge"}
+_TITLES = {"base": "VL-GenRM pocket base", "judge": "VL-GenRM pocket judge", "expert": "VL-GenRM pocket expert"}
 _PURPOSE = {
     "base": "A small Qwen2-VL that lists, answers, criticises, revises, verifies and, not very well, judges in the "
     "pocket world. It stands for a general vision-language model: what judge training starts from.",
     "judge": "A small Qwen2-VL that judges two answers about a picture of the pocket world: a critique, then a "
     "verdict. `vl-genrm serve` loads it when no other model is configured.",
+    "expert": "A small Grounding DINO that finds the objects of the pocket world by name. `vl-genrm serve` loads it "
+    "beside the shipped judge. `known_phrases.json` lists the names it knows, `reliability.json` what was measured "
+    "of it.",
 }
 _DATA = (
     "Scenes of the pocket world (`pocket/`), split `train` only: generated, with exact ground truth, no data of other "
@@ -34,9 +38,9 @@ class ReportMissingError(GenRMError, FileNotFoundError):
     """A model has not been measured yet. Run the command that the message names."""
 
 
-def ship(build: Path, *, names: tuple[str, ...] = ("base", "judge")) -> list[Path]:
+def ship(build: Path, *, names: tuple[str, ...] = ("base", "judge", "expert")) -> list[Path]:
     """Copy models with their cards into the package; return the folders written. Raises ReportMissingError."""
-    targets = {"base": base_folder(), "judge": judge_folder()}
+    targets = {"base": base_folder(), "judge": judge_folder(), "expert": expert_folder()}
     written = []
     for name in names:
         source, target = build / name, targets[name]
@@ -47,22 +51,36 @@ def ship(build: Path, *, names: tuple[str, ...] = ("base", "judge")) -> list[Pat
         for pattern in _FILES:
             for path in source.glob(pattern):
                 shutil.copy(path, target)
+        if name == "expert":
+            (target / RELIABILITY_FILE).write_text(json.dumps(read_reliability_of(build), indent=1) + "\n")
         (target / "README.md").write_text(card)
         written.append(target)
     return written
 
 
+def read_reliability_of(build: Path) -> dict[str, float]:
+    """Recall and rate of false alarms as the held-out report of the expert has them."""
+    report = json.loads((build / "bench-expert" / "held-out.json").read_text())
+    return {"recall": report["recall"]["value"], "false_alarm_rate": report["one_too_many"]["value"]}
+
+
 def write_card(name: str, build: Path) -> str:
-    """The model card as Markdown. name: `base` or `judge`. Raises ReportMissingError without a held-out report."""
+    """The model card as Markdown. name: `base`, `judge` or `expert`. Raises ReportMissingError without a held-out
+    report.
+    """
     reports = sorted((build / f"bench-{name}").glob("*.json"))
+    command = "bench-expert" if name == "expert" else "bench"
     if not any(path.stem.startswith("held-out") for path in reports):
         raise ReportMissingError(
-            f"There is no held-out report in {build}/bench-{name}. Run `vl-genrm pocket bench --model {build}/{name} "
-            f"--output {build}/bench-{name}` first."
+            f"There is no held-out report in {build}/bench-{name}. Run `vl-genrm pocket {command} --model "
+            f"{build}/{name} --output {build}/bench-{name}` first."
         )
     notes = build / f"notes-{name}.md"
     recipe = json.loads((build / "recipe.json").read_text())
-    stages = {"vision": recipe["vision"], "language_scenes": recipe["language_scenes"], name: recipe[name]}
+    if name == "expert":
+        stages = {key: recipe[key] for key in ("expert_scenes", "expert_backbone", "expert")}
+    else:
+        stages = {"vision": recipe["vision"], "language_scenes": recipe["language_scenes"], name: recipe[name]}
     if name == "judge":
         stages["base"] = recipe["base"]
     return "\n".join(
@@ -96,23 +114,46 @@ def write_card(name: str, build: Path) -> str:
 
 
 def _metrics(report: dict[str, Any], name: str) -> str:
-    def show(share: dict[str, float]) -> str:
-        return f"{share['value']:.3f} [{share['low']:.3f}, {share['high']:.3f}]"
+    return _expert_metrics(report, name) if "AP50" in report else _judge_metrics(report, name)
 
+
+def _show(share: dict[str, float]) -> str:
+    return f"{share['value']:.3f} [{share['low']:.3f}, {share['high']:.3f}]"
+
+
+def _expert_metrics(report: dict[str, Any], name: str) -> str:
+    pairs = report["pairs"]
+    return "\n".join(
+        [
+            f"\n`{name}`: {report['n']} scenes, seed {report['seed']}; share with 95 % interval.",
+            "",
+            "| what | measured |",
+            "|---|---|",
+            f"| AP50 (COCO) | {report['AP50']:.3f} |",
+            f"| recall of objects at the default threshold | {_show(report['recall'])} |",
+            f"| false claims accepted | {_show(report['false_claims_accepted'])} |",
+            f"| phrases with one object too many | {_show(report['one_too_many'])} |",
+            f"| comparisons decided right by it alone, n = {pairs['overall']['num']} | {_show(pairs['overall'])} |",
+            *(f"| – {kind}, n = {share['num']} | {_show(share)} |" for kind, share in pairs["by_kind"].items()),
+        ]
+    )
+
+
+def _judge_metrics(report: dict[str, Any], name: str) -> str:
     lines = [
         f"\n`{name}`: {report['n']} comparisons, both orders; share with 95 % interval.",
         "",
         "| what | measured |",
         "|---|---|",
     ]
-    lines.append(f"| overall | {show(report['overall'])} |")
-    lines += [f"| {group} | {show(share)} |" for group, share in report["by_group"].items()]
+    lines.append(f"| overall | {_show(report['overall'])} |")
+    lines += [f"| {group} | {_show(share)} |" for group, share in report["by_group"].items()]
     lines += [
-        f"| {key.replace('_', ' ')} | {show(report[key])} |"
+        f"| {key.replace('_', ' ')} | {_show(report[key])} |"
         for key in ("consistency", "first_position_rate", "unparsed_rate")
     ]
     if "blank_image" in report:
-        lines.append(f"| overall with a blank picture | {show(report['blank_image'])} |")
-    lines.append(f"| shorter answer (blind baseline) | {show(report['shorter_answer_baseline'])} |")
+        lines.append(f"| overall with a blank picture | {_show(report['blank_image'])} |")
+    lines.append(f"| shorter answer (blind baseline) | {_show(report['shorter_answer_baseline'])} |")
     lines.append(f"| ECE | {report['ece']:.3f} |")
     return "\n".join(lines)

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genrm.prompts import FIRST, MARKER, SECOND, SYSTEM
+from genrm.prompts import FIRST, MARKER, SECOND, SYSTEM, render_sightings
 from pocket.critiques import pair_critique, response_critique
-from pocket.exchanges import absent_kind, count_phrase, look_up, look_up_category, pick
+from pocket.exchanges import absent_kind, count_phrase, look_up, look_up_category, look_up_mats, pick
 from pocket.rows import draw_exchange
 from pocket.scenes import Scene
+from pocket.sightings import imperfect_sightings
 from pocket.vocabulary import CATEGORIES, COLUMNS, KINDS, MAT_COLOURS, ROWS, SIGN_TEXTS
 
 
@@ -32,11 +33,11 @@ BASE_MIX = {
     "list": 0.15, "look-up": 0.2, "answer": 0.17, "criticise": 0.18, "revise": 0.06, "verify": 0.06, "judge": 0.18,
 }  # fmt: skip
 KIND_WEIGHTS = {
-    "description": 2.5, "caption": 1.5, "objects": 1.5, "reading": 1.5, "region": 1.5, "attribute": 1.5,
-    "object-with-attribute": 1.5, "left-right": 1.5, "above-below": 1.5, "category-count": 1.5,
+    "description": 3.0, "caption": 2.0, "objects": 1.5, "reading": 1.5, "region": 1.5, "attribute": 1.5,
+    "object-with-attribute": 2.0, "left-right": 1.5, "above-below": 1.5, "category-count": 2.5, "compare": 1.5,
 }  # fmt: skip
 """Kinds that few scenes support, or that take more practice, come up more often in training than in the benchmark."""
-JUDGE_MIX = {"judge": 0.75, "judge-fast": 0.1, "look-up": 0.15}
+JUDGE_MIX = {"judge": 0.58, "judge-evidence": 0.25, "judge-fast": 0.07, "look-up": 0.1}
 
 
 def draw_task(scene: Scene, rng: np.random.Generator, mix: dict[str, float]) -> Task:
@@ -67,6 +68,8 @@ def draw_task(scene: Scene, rng: np.random.Generator, mix: dict[str, float]) -> 
         )
         return Task(system="", user=user, answer="Pass" if is_right else "Fail", name=name)
     one, two = (exchange.right, exchange.wrong) if is_right else (exchange.wrong, exchange.right)
+    if name == "judge-evidence":
+        question += render_sightings(imperfect_sightings(scene, f"{question} {one} {two}", rng))
     user = f"{question}First response: {one}\nSecond response: {two}"
     answer = pair_critique(exchange, right_is_first=is_right)
     if name == "judge-fast":
@@ -115,7 +118,8 @@ def _look_up_task(scene: Scene, rng: np.random.Generator) -> Task:
     elif draw < 0.3 and scene.sign is not None:
         user, answer = "Find the sign.", f"sign: {scene.sign.text}"
     elif draw < 0.45:
-        user, answer = f"Mat of {placed.kind.name}?", f"{placed.kind.name}: {placed.mat or 'no'} mat"
+        kind = placed.kind if rng.random() < 0.8 else absent_kind(scene, rng, like=placed.kind)
+        user, answer = f"Mat of {kind.name}?", look_up_mats(scene, kind.name)
     elif draw < 0.6 and placed.mat is not None and mats.count(placed.mat) == 1:
         user, answer = f"What is on the {placed.mat} mat?", f"{placed.mat} mat: {placed.kind.name}"
     else:

@@ -12,7 +12,7 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2VLImageProcessor, Qwen2VLProcessor, Qwen2VLVideoProcessor
 
-from genrm.prompts import SYSTEM
+from genrm.prompts import EVIDENCE_LEAD, SYSTEM
 from pocket.architecture import MERGE, PATCH_PIXELS
 from pocket.scenes import SIZE_PIXELS, Split, sample_scene
 from pocket.tasks import BASE_MIX, draw_task
@@ -76,4 +76,5 @@ def _corpus(num_scenes: int) -> Iterator[str]:
     for _ in range(60):  # so that every name of the world is a token of its own
         yield from words
         yield SYSTEM
+        yield EVIDENCE_LEAD
         yield "system\nuser\nassistant\n"

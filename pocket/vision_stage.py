@@ -108,7 +108,7 @@ def train_vision(settings: VisionSettings, folder: Path, *, stage: str, start: P
         rng = np.random.default_rng([settings.seed, step])
         rows = np.sort(rng.integers(settings.num_scenes, size=settings.batch_scenes))
         targets = torch.from_numpy(labels[rows])
-        pictures, colour_lost = _augment(pool[rows], rng)
+        pictures, colour_lost = augment(pool[rows], rng)
         targets[colour_lost, 1] = IGNORED
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(pictures)
@@ -179,7 +179,7 @@ def measure_vision(model: CellClassifier, split: Split, num_scenes: int, picture
     return {name: right[name] / max(total[name], 1) for name in right}
 
 
-def _augment(pictures: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def augment(pictures: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Pictures with other brightness, contrast, colour cast and grain, so that the look alone identifies nothing.
 
     One in five also loses its true colours (grey, mixed channels, negative, or outlines only): shape has to do there.

@@ -33,9 +33,9 @@ _SIGNS_OF_LENGTH = (
     "too long",
     "maximum model length",
     "max_model_len",
-    "max_tokens",
 )
 _MAX_LOGGED_CHARACTERS = 200
+_END_OF_STREAM = "[DONE]"
 
 
 class RefusedError(EngineError):
@@ -138,7 +138,7 @@ class ChatConnection:
             ) from None
         except httpx.ConnectError:
             raise self._describe_unreachable("nothing answers there") from None
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:  # the transport's failures, and an answer whose compression is broken
             raise self._describe_unreachable(f"the connection broke ({type(error).__name__})") from None
 
     async def _send_until_accepted(self, fields: Mapping[str, Any]) -> tuple[httpx.Response, float]:
@@ -167,12 +167,24 @@ class ChatConnection:
     async def _read(self, response: httpx.Response, on_text: Callable[[str], None] | None) -> Reply:
         if on_text is None:
             return merge_events([self._parse(await response.aread())])
-        events = []
+        events: list[ChatEvent] = []
+        has_ended = False
         async for data in _iterate_events(response):
-            events.append(self._parse(data))
-            if events[-1].text:
-                on_text(events[-1].text)
-        return merge_events(events or [self._parse("")])
+            if data == _END_OF_STREAM:
+                has_ended = True
+                continue
+            event = self._parse(data)
+            events.append(event)
+            has_ended = has_ended or event.finish_reason is not None
+            if event.text:
+                on_text(event.text)
+        reply = merge_events(events or [self._parse("")])
+        if not has_ended:
+            raise EngineError(
+                f"The model server at {self.address} broke off before its answer was complete. Look at its log, then "
+                "send the request again."
+            )
+        return reply
 
     def _parse(self, data: str | bytes) -> ChatEvent:
         try:
@@ -194,9 +206,10 @@ class ChatConnection:
         if response.is_success:
             return
         await response.aread()
-        status, words = response.status_code, self._excerpt(response)
+        status, words = response.status_code, self._find_words(response)
         level = logging.INFO if status in {400, 422} else logging.WARNING  # abilities are found out by being refused
-        logger.log(level, "The model server at %s answered HTTP %d: %s", self.address, status, words)
+        shown = words[:_MAX_LOGGED_CHARACTERS]
+        logger.log(level, "The model server at %s answered HTTP %d: %s", self.address, status, shown)
         if status == 413 or (status in {400, 422} and any(sign in words.lower() for sign in _SIGNS_OF_LENGTH)):
             raise InputTooLongError(
                 "The question and both responses with their images do not fit the model's context. Shorten them, lower "
@@ -224,8 +237,8 @@ class ChatConnection:
             f"The model server at {self.address} failed (HTTP {status}). Look at its log, then send the request again."
         )
 
-    def _excerpt(self, response: httpx.Response) -> str:
-        """The server's message for the log: only where it stands in a known place, shortened, without the key."""
+    def _find_words(self, response: httpx.Response) -> str:
+        """The server's message: only where it stands in a known place, without the key."""
         try:
             payload = response.json()
             words = payload.get("error", payload)
@@ -233,7 +246,7 @@ class ChatConnection:
         except (ValueError, AttributeError):
             words = None
         words = words if isinstance(words, str) else "(no message)"
-        return (words.replace(self._api_key, "…") if self._api_key else words)[:_MAX_LOGGED_CHARACTERS]
+        return words.replace(self._api_key, "…") if self._api_key else words
 
     def _describe_unreachable(self, what: str) -> EngineError:
         return EngineError(
@@ -243,13 +256,13 @@ class ChatConnection:
 
 
 async def _iterate_events(response: httpx.Response) -> AsyncIterator[str]:
-    """The data of server-sent events, up to the end mark."""
+    """The data of server-sent events, up to and including the end mark."""
     async for line in response.aiter_lines():
         data = line.removeprefix("data:").strip()
-        if data == "[DONE]":
-            return
         if data and line.startswith("data:"):
             yield data
+        if data == _END_OF_STREAM:
+            return
 
 
 def _parse_retry_after(value: str) -> float | None:

@@ -12,7 +12,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from PIL.Image import Image
 from pydantic import BaseModel, ConfigDict, Field
@@ -35,7 +35,7 @@ class TokenChoice(_Fields):
 
     token: str
     logprob: float
-    byte_values: list[int] | None = Field(default=None, alias="bytes")
+    byte_values: list[Annotated[int, Field(ge=0, le=255)]] | None = Field(default=None, alias="bytes")
 
     @property
     def raw(self) -> bytes:
@@ -86,6 +86,11 @@ class ChatEvent(_Fields):
         message = (self.choices[0].message or self.choices[0].delta) if self.choices else None
         return (message.content or "") if message else ""
 
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the first choice ended, in the server's words; None if it has not, or does not say."""
+        return self.choices[0].finish_reason if self.choices else None
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
@@ -106,8 +111,8 @@ def merge_events(events: Iterable[ChatEvent]) -> Reply:
     for event in events:
         text += event.text
         usage = event.usage or usage
+        finish_reason = event.finish_reason or finish_reason
         for choice in event.choices[:1]:
-            finish_reason = choice.finish_reason or finish_reason
             if choice.logprobs is not None and choice.logprobs.content is not None:
                 tokens = (*(tokens or ()), *choice.logprobs.content)
     details = usage.prompt_tokens_details
@@ -148,13 +153,15 @@ def build_messages(prompt: Prompt, image_urls: Sequence[str], *, can_continue: b
 
 
 def find_label_logprobs(
-    tokens: Sequence[TokenLogprobs], *, answer_prefix: str, marker: str, labels: Sequence[str]
+    tokens: Sequence[TokenLogprobs], *, answer_prefix: str, can_continue: bool, marker: str, labels: Sequence[str]
 ) -> tuple[float, ...] | None:
     """Natural-log probability of each label where the last legal verdict stands, or None without one.
 
-    tokens: the reply, without `answer_prefix`. With a prefix and no verdict the first token's position counts: it is
-    the verdict position, whatever was written there. A label that the server does not list gets an upper bound: no
-    more than the least likely token listed, and no more than what the listed ones leave.
+    tokens: the reply. answer_prefix: what it was to begin with; it is read as if it stood before the reply, also where
+    the reply repeats it or leaves it out. can_continue: the server really went on from there; then, without a verdict,
+    the first token's position counts: it is the verdict position, whatever was written there. A label that the server
+    does not list gets an upper bound: no more than the least likely token listed, and no more than what the listed ones
+    leave. If it lists none of them, nothing is known but that all are unlikely, and they get next to nothing.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     pieces = [decoder.decode(token.raw) for token in tokens]
@@ -164,7 +171,7 @@ def find_label_logprobs(
     label_start = parse_verdict(answer_prefix + "".join(pieces), marker=marker, labels=labels).label_start
     if label_start is not None and label_start >= len(answer_prefix):
         position = bisect_right(starts, label_start - len(answer_prefix)) - 1
-    elif answer_prefix and tokens:
+    elif answer_prefix and can_continue and tokens:
         position = 0
     else:
         return None
@@ -181,6 +188,8 @@ def _read_position(token: TokenLogprobs, labels: Sequence[str]) -> tuple[float, 
     rest = max(1 - math.fsum(math.exp(logprob) for logprob in choices.values()), _LEAST_PROBABILITY)
     bound = min(*choices.values(), math.log(rest))
     masses = [math.fsum(math.exp(logprob) for word, logprob in words if word == label) for label in wanted]
+    if not any(masses):
+        bound = math.log(_LEAST_PROBABILITY)
     return tuple(math.log(mass) if mass > 0 else bound for mass in masses)
 
 

@@ -52,9 +52,9 @@ class Completion:
     text: str
     """Decoded text, without special tokens and without `answer_prefix`."""
     label_logprobs: tuple[float, ...] | None
-    """Natural-log probability of each legal label at the *last* verdict position that holds a legal label (in fast
-    mode: at the end of `answer_prefix`), at temperature 1, over the whole vocabulary. None: no such position, or the
-    server gives none."""
+    """Natural-log probability of each legal label where `genrm.parsing` finds the *last* legal verdict in
+    `answer_prefix` and text (in fast mode: at the end of `answer_prefix`), at temperature 1, over the whole vocabulary.
+    None: no such position, or nothing is known of it."""
     finish_reason: FinishReason
     prompt_tokens: int
     completion_tokens: int

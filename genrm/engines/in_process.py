@@ -7,6 +7,7 @@ Serving large models to very many clients is vLLM's trade: see `genrm.engines.op
 """
 
 import asyncio
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from genrm.engines.loading import LoadedModel, Placement, choose_placement, load
 from genrm.engines.preparation import Preparation
 from genrm.engines.progress import EngineStats, OnBatch, Progress
 from genrm.engines.rows import Call, Vocabulary
-from genrm.engines.verdict_tokens import MarkerWatch, find_label_ids
+from genrm.engines.verdict_tokens import find_label_ids, find_spellings
 from genrm.engines.worker import Worker
 from genrm.errors import EngineClosedError, GenRMError, InvalidComparisonError, ModelLoadError
 
@@ -28,6 +29,8 @@ DEFAULT_MAX_BATCH_TOKENS = 65_536
 _MAX_PASS_TOKENS = {"cpu": 1_024, "cuda": 16_384}
 """Most tokens of one pass over prompts: on a CPU what still fits its caches, on a GPU what bounds its memory."""
 _DEFAULT_SAMPLING = Sampling()
+
+_log = logging.getLogger(__name__)
 
 
 class InProcessEngine:
@@ -65,6 +68,7 @@ class InProcessEngine:
         self._loaded: LoadedModel | None = None
         self._worker: Worker | None = None
         self._vocabularies: dict[tuple[str, tuple[str, ...]], Vocabulary] = {}
+        self._changing = asyncio.Lock()
 
     @property
     def model(self) -> str:
@@ -95,19 +99,26 @@ class InProcessEngine:
     async def start(self) -> None:
         """Load the model, check the labels, and run one short prompt. Raises ModelLoadError, naming file and remedy.
 
-        Does nothing if the engine is running.
+        Does nothing if the engine is running. Whatever ends it early, nothing of the model is left behind.
         """
-        if self._worker:
-            return
-        self._progress = Progress()
-        try:
-            self._loaded = await asyncio.to_thread(self._load)
-            self._worker = await asyncio.to_thread(self._build_worker, self._loaded)
-            self._worker.start()
-            await self._warm_up()
-        except ModelLoadError:
-            await self.close()
-            raise
+        async with self._changing:
+            if self._worker:
+                return
+            self._progress = Progress()
+            try:
+                self._loaded = await asyncio.to_thread(self._load)
+                self._worker = await asyncio.to_thread(self._build_worker, self._loaded)
+                self._worker.start()
+                await self._warm_up()
+            except BaseException as error:
+                await self._let_go()
+                if isinstance(error, GenRMError) or not isinstance(error, RuntimeError | MemoryError):
+                    raise
+                _log.exception("Starting %s failed", self._name)
+                raise ModelLoadError(
+                    f"{self._name} cannot be started ({type(error).__name__}); the cause is in the log. If memory ran "
+                    "out, use a smaller model, dtype bfloat16, or another device."
+                ) from error
 
     async def complete(
         self, prompts: Sequence[Prompt], sampling: Sampling = _DEFAULT_SAMPLING, *, on_text: OnText | None = None
@@ -135,6 +146,10 @@ class InProcessEngine:
 
     async def close(self) -> None:
         """Refuse what waits, finish what runs, and free the model. `start` loads it again."""
+        async with self._changing:
+            await self._let_go()
+
+    async def _let_go(self) -> None:
         worker, self._worker = self._worker, None
         if worker:
             await asyncio.to_thread(worker.stop)
@@ -179,11 +194,12 @@ class InProcessEngine:
         if key not in self._vocabularies:
             assert self._loaded, "the worker asks only while a model is loaded"
             tokenizer = self._loaded.processor.tokenizer
+            label_ids = find_label_ids(tokenizer, marker=sampling.marker, labels=sampling.labels)
             self._vocabularies[key] = Vocabulary(
                 tokenizer=tokenizer,
                 stop_ids=self._loaded.stop_ids,
-                watch=MarkerWatch(tokenizer, sampling.marker) if sampling.labels else None,
-                label_ids=find_label_ids(tokenizer, marker=sampling.marker, labels=sampling.labels),
+                label_ids=label_ids,
+                spellings=find_spellings(tokenizer, label_ids=label_ids, labels=sampling.labels),
             )
         return self._vocabularies[key]
 

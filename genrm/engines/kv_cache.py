@@ -94,7 +94,8 @@ class RunningRows:
     """Cached tokens of the rows being decoded; every run ends at the same column.
 
     A newcomer is laid to the left of the common end, a row that leaves is overwritten by the last one. When the free
-    columns are used up, all runs move to the front of the block or into a wider one.
+    columns are used up, all runs move to the front of the block or into a wider one, which has place for the rows that
+    there are then. Left of a run its row holds zeros.
     """
 
     def __init__(self, shape: CacheShape) -> None:
@@ -119,6 +120,7 @@ class RunningRows:
         self._make_room(rows=first + len(runs), columns=longest)
         for row, run in enumerate(runs, first):
             start = self._end - run.length
+            self._block[:, row, :, :start] = 0  # who had the place before may have left a NaN, and 0 · NaN is NaN
             self._block[:, row, :, start : self._end] = run.tensor()
             self._mask[row, :start] = -torch.inf
             self._mask[row, start:] = 0
@@ -163,10 +165,9 @@ class RunningRows:
         block, mask = self._block, self._mask
         if rows <= row_capacity and columns + _SPARE_COLUMNS // 2 <= column_capacity:
             block[target] = block[source].clone()
-        else:
-            self._allocate(
-                rows=max(rows, row_capacity), columns=columns + max(_SPARE_COLUMNS, int(columns * _SPARE_SHARE))
-            )
+            block[:, :count, :, : columns - width] = 0
+        else:  # for the rows that there are: more of them were here when all were short
+            self._allocate(rows=rows, columns=columns + max(_SPARE_COLUMNS, int(columns * _SPARE_SHARE)))
             self._block[target] = block[source]
         moved = mask[:count, self._end - width : self._end].clone()
         self._mask[:count] = 0

@@ -93,7 +93,7 @@ def load_model(name: str, *, adapter: str | None = None, placement: Placement) -
         check_model_folder(folder)
     if adapter_folder:
         check_adapter_folder(adapter_folder)
-    with _foreign_errors(name), _no_progress_bars(hidden=folder is not None):
+    with foreign_errors(name), no_progress_bars(hidden=folder is not None):
         if not folder:
             check_model_type(AutoConfig.from_pretrained(name).model_type, where=name)
         processor = AutoProcessor.from_pretrained(folder or name)
@@ -190,7 +190,7 @@ def _check_loaded(name: str, model: VisionLanguageModel, processor: Processor, *
 
 def _merge_adapter(model: PreTrainedModel, adapter: Path | str, *, base: str) -> PreTrainedModel:
     """The model with the adapter's changes added to its weights, so that it runs as fast as without."""
-    with warnings.catch_warnings(), _foreign_errors(f"{adapter} as an adapter of {base}"):
+    with warnings.catch_warnings(), foreign_errors(f"{adapter} as an adapter of {base}"):
         warnings.simplefilter("ignore", FutureWarning)  # that PEFT lags behind transformers is nobody's business here
         # PEFT only warns where weights are missing: that would be a judge without its training.
         warnings.filterwarnings("error", message=".*missing adapter keys")
@@ -206,7 +206,7 @@ def _find_stop_ids(model: VisionLanguageModel, tokenizer: PreTrainedTokenizerBas
 
 
 @contextmanager
-def _foreign_errors(what: str) -> Iterator[None]:
+def foreign_errors(what: str) -> Iterator[None]:
     """Turn what libraries raise while loading into ModelLoadError; the original is its cause."""
     try:
         yield
@@ -221,7 +221,7 @@ def _foreign_errors(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _no_progress_bars(*, hidden: bool) -> Iterator[None]:
+def no_progress_bars(*, hidden: bool) -> Iterator[None]:
     """Keep bars off the screen while a local folder is read; a download may show its own."""
     shown = transformers_logging.is_progress_bar_enabled()
     if hidden:

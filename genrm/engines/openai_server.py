@@ -36,6 +36,10 @@ logger = logging.getLogger(__name__)
 
 TOP_LOGPROBS = 20
 """Alternatives asked for at each position: the most that OpenAI and a default vLLM allow."""
+_MIN_TOKENS_WITH_PREFIX = 8
+"""Room for the beginning of an answer that was asked for in words, and a label behind it."""
+_MAX_SEED = 2**63
+"""Seeds are taken modulo this: servers keep them in 64 bits, one of them for the sign."""
 _SAMPLE_IN_TRANSFORMERS = {"generation_config": json.dumps({"do_sample": True, "top_k": 0})}
 
 
@@ -129,6 +133,8 @@ class OpenAIEngine:
         if not self._has_started:
             raise EngineError("The engine was not started. Call start() before complete().")
         urls = await _encode_images(prompts)
+        if self._closing.is_set():
+            raise EngineClosedError("The engine was closed while this call was prepared. Build another one.")
         tasks = [
             asyncio.create_task(
                 self._complete_one(
@@ -203,21 +209,22 @@ class OpenAIEngine:
             answer_prefix="Colour:",
         )
         urls = list((await _encode_images([prompt])).values())
-        body = self._build_body(prompt, Sampling(max_tokens=1, temperature=temperature), urls, row=0)
+        body = self._build_body(prompt, Sampling(temperature=temperature), urls, row=0) | {"max_tokens": 1}
         return (await self._connection.ask(body, timeout_seconds=self._start_timeout_seconds)).reply
 
     def _build_body(self, prompt: Prompt, sampling: Sampling, image_urls: Sequence[str], *, row: int) -> dict[str, Any]:
+        repeats_prefix = prompt.answer_prefix and not self._can_continue
         body: dict[str, Any] = {
             "model": self._model,
             "messages": build_messages(prompt, image_urls, can_continue=self._can_continue),
-            "max_tokens": sampling.max_tokens,
+            "max_tokens": max(sampling.max_tokens, _MIN_TOKENS_WITH_PREFIX) if repeats_prefix else sampling.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
         }
         if sampling.temperature > 0:
             body |= self._sampling_body
             if sampling.seed is not None:
-                body["seed"] = sampling.seed + row
+                body["seed"] = (sampling.seed + row) % _MAX_SEED
         if self._has_logprobs and sampling.labels:
             body |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
         if prompt.answer_prefix and self._can_continue:
@@ -247,12 +254,14 @@ class OpenAIEngine:
         if not self._has_logprobs or not sampling.labels:
             return None
         if reply.tokens is None:
-            logger.warning("%s gives no log-probabilities any more; votes are counted.", self._connection.address)
-            self._has_logprobs = False
+            if reply.text:  # without a text, e.g. of a model that declined, there is nothing to report
+                logger.warning("%s gives no log-probabilities any more; votes are counted.", self._connection.address)
+                self._has_logprobs = False
             return None
         return find_label_logprobs(
             reply.tokens,
-            answer_prefix=prompt.answer_prefix if self._can_continue else "",
+            answer_prefix=prompt.answer_prefix,
+            can_continue=self._can_continue,
             marker=sampling.marker,
             labels=sampling.labels,
         )

@@ -1,12 +1,14 @@
 """A row: one prompt of a call on its way through the model, and the call that it belongs to.
 
-A row collects the tokens it is given, knows when it is finished, and keeps the label log-probabilities of the last
-verdict position at which a label was really written. It does not know where its keys and values lie.
+A row collects the tokens it is given, knows when it is finished, and keeps the label log-probabilities of every place
+where a label was written. Which of them is the verdict, `genrm.parsing` says of the finished text, as it does for all
+engines. It does not know where its keys and values lie.
 """
 
 import contextlib
 import time
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 
@@ -15,7 +17,8 @@ from transformers import PreTrainedTokenizerBase
 from genrm.engines.contract import Completion, OnText, Prompt, Sampling
 from genrm.engines.sampling import row_generator
 from genrm.engines.text_stream import TextStream
-from genrm.engines.verdict_tokens import MarkerWatch, decode
+from genrm.engines.verdict_tokens import decode
+from genrm.parsing import parse_verdict
 from genrm.types import FinishReason
 
 
@@ -59,10 +62,10 @@ class Vocabulary:
     tokenizer: PreTrainedTokenizerBase
     stop_ids: frozenset[int]
     """Tokens that end a text."""
-    watch: MarkerWatch | None
-    """Finds verdict positions; None if no label probabilities are wanted."""
     label_ids: tuple[int, ...]
-    """Token ids of `Sampling.labels`, in their order."""
+    """Token ids of `Sampling.labels`, in their order; empty if no label probabilities are wanted."""
+    spellings: Mapping[int, tuple[int, ...]]
+    """For every token that is a label, the ids of all labels in the same spelling."""
 
 
 class Row:
@@ -87,19 +90,24 @@ class Row:
         self.admitted = 0.0
         self.finish_reason: FinishReason | None = None
         self._answer_prefix = call.prompts[index].answer_prefix
-        self._label_logprobs: tuple[float, ...] | None = None
+        self._label_logprobs: dict[int, tuple[float, ...]] = {}  # by the label's index in ids
         self._label_text = ""
         self._stream = TextStream(vocabulary.tokenizer) if call.on_text else None
-        self.at_verdict = self._is_at_verdict()
-        self.wants_label_only = self.at_verdict
+        self.wants_label_only = bool(vocabulary.label_ids) and self._answer_prefix.endswith(call.sampling.marker)
 
     @property
     def num_reserved_tokens(self) -> int:
         """Tokens that the row may come to occupy: its prompt and all it may write."""
         return self.num_prompt_tokens + self.max_tokens
 
+    def label_ids_at(self, token: int) -> tuple[int, ...]:
+        """The ids whose probabilities are wanted before `token` is accepted; empty if it is no label."""
+        if self.wants_label_only:
+            return self.vocabulary.label_ids
+        return self.vocabulary.spellings.get(token, ())
+
     def accept(self, token: int, label_logprobs: tuple[float, ...] | None = None) -> None:
-        """Take the next token. label_logprobs: natural-log probabilities of the labels where `at_verdict` was true.
+        """Take the next token. label_logprobs: natural-log probabilities of what `label_ids_at` named, if anything.
 
         Raises whatever `on_text` raises.
         """
@@ -107,10 +115,9 @@ class Row:
         if token in self.vocabulary.stop_ids:
             self._finish("stop")
             return
+        if label_logprobs is not None:
+            self._label_logprobs[len(self.ids)] = label_logprobs
         self.ids.append(token)
-        if label_logprobs is not None and token in self.vocabulary.label_ids:
-            self._label_logprobs = label_logprobs
-        self.at_verdict = self._is_at_verdict()
         if self.call.on_text and self._stream and (piece := self._stream.take(self.ids)):
             self.call.on_text(self.index, piece)
         if len(self.ids) >= self.max_tokens:
@@ -119,7 +126,7 @@ class Row:
     def accept_label(self, label_logprobs: tuple[float, ...]) -> None:
         """End a row that wants nothing but a label: its text is the likeliest one. Raises whatever `on_text` raises."""
         best = max(range(len(label_logprobs)), key=label_logprobs.__getitem__)
-        self._label_logprobs = label_logprobs
+        self._label_logprobs[0] = label_logprobs
         self._label_text = f" {self.call.sampling.labels[best]}"
         self._finish("stop")
 
@@ -128,9 +135,10 @@ class Row:
         assert self.finish_reason, "a row is asked for its answer before it is finished"
         now = time.perf_counter()
         ended_by_token = self.finish_reason == "stop" and not self._label_text
+        text = self._text()
         return Completion(
-            text=self._text(),
-            label_logprobs=self._label_logprobs,
+            text=text,
+            label_logprobs=self._label_logprobs[0] if self._label_text else self._find_label_logprobs(text),
             finish_reason=self.finish_reason,
             prompt_tokens=self.num_prompt_tokens,
             completion_tokens=1 if self._label_text else len(self.ids) + ended_by_token,
@@ -147,6 +155,21 @@ class Row:
     def _text(self) -> str:
         return self._label_text or decode(self.vocabulary.tokenizer, self.ids)
 
-    def _is_at_verdict(self) -> bool:
-        watch = self.vocabulary.watch
-        return watch is not None and watch.ends_with_marker(self._answer_prefix, self.ids)
+    def _find_label_logprobs(self, text: str) -> tuple[float, ...] | None:
+        """Those of the last legal verdict in the text; None without one, or if its label is no token of ours."""
+        if not self._label_logprobs:
+            return None
+        sampling = self.call.sampling
+        parsed = parse_verdict(self._answer_prefix + text, marker=sampling.marker, labels=sampling.labels)
+        if parsed.label_start is None:
+            return None
+        start = parsed.label_start - len(self._answer_prefix)
+        places = list(self._label_logprobs)
+        found = bisect_right(places, start, key=self._count_characters) - 1
+        if found < 0 or start >= self._count_characters(places[found] + 1):
+            return None
+        return self._label_logprobs[places[found]]
+
+    def _count_characters(self, num_tokens: int) -> int:
+        """Characters in the text of the first tokens."""
+        return len(decode(self.vocabulary.tokenizer, self.ids[:num_tokens]))

@@ -31,11 +31,13 @@ def draw_tokens(
     Inverse transform sampling over tokens from likely to unlikely, which keeps float32 sums accurate where it matters.
     """
     device = logits_RV.device
-    temperatures_R1 = torch.tensor(temperatures, device=device)[:, None]
+    temperatures_R1 = torch.tensor(temperatures, device=device)[:, None].clamp_min(torch.finfo(torch.float32).tiny)
     top_ps_R1 = torch.tensor(top_ps, device=device)[:, None]
     numbers_R1 = torch.tensor(numbers, device=device)[:, None]
 
-    likely_RV, order_RV = torch.softmax(logits_RV / temperatures_R1, dim=-1).sort(dim=-1, descending=True, stable=True)
+    below_best_RV = logits_RV - logits_RV.amax(-1, keepdim=True)  # at a tiny temperature the logits would overflow
+    scaled_RV = below_best_RV / temperatures_R1
+    likely_RV, order_RV = torch.softmax(scaled_RV, dim=-1).sort(dim=-1, descending=True, stable=True)
     mass_before_RV = likely_RV.cumsum(-1) - likely_RV
     in_nucleus_RV = mass_before_RV < top_ps_R1
     in_nucleus_RV[:, 0] = True  # the likeliest token, whatever rounding does

@@ -1,13 +1,12 @@
-"""Recognising verdict positions while a text is being written, token by token.
+"""The tokens that are labels.
 
-A verdict position is where the text so far ends with the marker ("Verdict:"); what the model would write next says with
-which probability it prefers which label. The check is on decoded text, so it does not matter how a tokenizer cuts the
-marker in its context. Labels must be single tokens there, which `find_label_ids` makes sure of at start-up.
+Labels must be single tokens where they follow the marker, which `find_label_ids` makes sure of at start-up. A model
+that dresses its verdict up ("**First**", "FIRST") writes other tokens; `find_spellings` knows those.
 
-Finding verdicts in finished text is `genrm.parsing`'s business; here only positions and token ids matter.
+Finding verdicts in finished text is `genrm.parsing`'s business; here only token ids matter.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
@@ -38,37 +37,23 @@ def find_label_ids(tokenizer: PreTrainedTokenizerBase, *, marker: str, labels: S
     return tuple(found)
 
 
-class MarkerWatch:
-    """Tells whether a text ends with a marker, at the price of a dictionary look-up for most tokens.
+def find_spellings(
+    tokenizer: PreTrainedTokenizerBase, *, label_ids: tuple[int, ...], labels: Sequence[str]
+) -> dict[int, tuple[int, ...]]:
+    """For every token that is a label, the token ids of all labels in the same spelling, in the order given.
 
-    Only a token whose own text ends like the marker can complete it; just then the end of the text is decoded.
+    label_ids: what `find_label_ids` found. Spellings are as given, lower and upper case, each with and without a space
+    in front; one in which the labels are no single, different tokens is left out.
     """
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, marker: str) -> None:
-        self.marker = marker
-        self._tokenizer = tokenizer
-        self._num_tail_tokens = len(marker.encode()) + 1  # no token that shows in a text is shorter than a byte
-        self._may_complete: dict[int, bool] = {}
-
-    def ends_with_marker(self, prefix: str, ids: Sequence[int]) -> bool:
-        """Whether prefix + decoded ids ends with the marker. prefix: text that stands before the first of the ids."""
-        if not ids:
-            return prefix.endswith(self.marker)
-        last = ids[-1]
-        possible = self._may_complete.get(last)
-        if possible is None:
-            possible = self._may_complete[last] = self._can_complete(last)
-        if not possible:
-            return False
-        tail: str = decode(self._tokenizer, ids[-self._num_tail_tokens :])
-        if len(ids) < self._num_tail_tokens:
-            tail = prefix + tail
-        return tail.endswith(self.marker)
-
-    def _can_complete(self, token: int) -> bool:
-        """A token that ends within a character decodes to a replacement sign and gets the benefit of the doubt."""
-        text = decode(self._tokenizer, [token])
-        return text.endswith((self.marker[-1], "\ufffd"))
+    spellings: dict[int, tuple[int, ...]] = {}
+    spell: Callable[[str], str]
+    for spell in (str, str.lower, str.upper):
+        for space in ("", " "):
+            encoded = [_encode(tokenizer, space + spell(label)) for label in labels]
+            ids = tuple(token for tokens in encoded for token in tokens)
+            if len(set(ids)) == len(labels) and all(len(tokens) == 1 for tokens in encoded):
+                spellings |= dict.fromkeys(ids, ids)
+    return spellings | dict.fromkeys(label_ids, label_ids)
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:

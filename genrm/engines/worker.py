@@ -135,7 +135,7 @@ class Worker:
         return self.is_busy
 
     def _take_in(self) -> None:
-        """Prepare the calls that arrived, as many as are worth having ready."""
+        """Prepare the calls that arrived, as many as are worth having ready; while rows run, one between two steps."""
         while self._arrivals and len(self._waiting) < _MAX_PREPARED_GROUPS:
             call = self._arrivals[0]
             try:
@@ -149,6 +149,9 @@ class Worker:
                 self._fail_batch([call], error, doing="preparing the prompts of a call")
             with self._wake:
                 self._arrivals.popleft()
+            self._progress.mark()
+            if self._running:
+                break
 
     def _start_waiting(self) -> None:
         """Compute the prompts of the groups that may start now, and give their rows the first token."""
@@ -218,14 +221,14 @@ class Worker:
         self._answer(finished)
 
     def _advance(self, rows: Sequence[Row], logits_RV: Tensor) -> list[Row]:
-        """Give every row its next token and, at a verdict position, label probabilities. Returns the finished rows."""
-        label_logprobs = _read_labels(rows, logits_RV)
+        """Give every row its next token and, where that is a label, label probabilities. Returns the finished rows."""
         tokens = choose_tokens(
             logits_RV,
             temperatures=[row.call.sampling.temperature for row in rows],
             top_ps=[row.call.sampling.top_p for row in rows],
             generators=[row.generator for row in rows],
         )
+        label_logprobs = _read_labels(rows, tokens, logits_RV)
         for index, (row, token) in enumerate(zip(rows, tokens, strict=True)):
             try:
                 if row.wants_label_only:
@@ -288,13 +291,14 @@ def _is_done(row: Row) -> bool:
     return row.finish_reason is not None or row.call.is_over
 
 
-def _read_labels(rows: Sequence[Row], logits_RV: Tensor) -> dict[int, tuple[float, ...]]:
-    """Label log-probabilities, at temperature 1 over the whole vocabulary, of rows that are at a verdict position."""
-    at_verdict = [index for index, row in enumerate(rows) if row.at_verdict]
-    if not at_verdict:
-        return {}
-    logprobs = torch.log_softmax(logits_RV[torch.tensor(at_verdict, device=logits_RV.device)], dim=-1).cpu()
-    return {
-        index: tuple(logprobs[place, list(rows[index].vocabulary.label_ids)].tolist())
-        for place, index in enumerate(at_verdict)
+def _read_labels(rows: Sequence[Row], tokens: Sequence[int], logits_RV: Tensor) -> dict[int, tuple[float, ...]]:
+    """Label log-probabilities, at temperature 1 over the whole vocabulary, of rows whose next token is a label."""
+    label_ids = {
+        index: ids
+        for index, (row, token) in enumerate(zip(rows, tokens, strict=True))
+        if (ids := row.label_ids_at(token))
     }
+    if not label_ids:
+        return {}
+    logprobs = torch.log_softmax(logits_RV[torch.tensor(list(label_ids), device=logits_RV.device)], dim=-1).cpu()
+    return {index: tuple(logprobs[place, list(ids)].tolist()) for place, (index, ids) in enumerate(label_ids.items())}

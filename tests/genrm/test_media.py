@@ -116,12 +116,20 @@ class TestAcceptedPictures:
         assert picture.getpixel((1, 1)) == WHITE
         assert picture.getpixel((6, 1)) == (0x12, 0x12, 0x12)
 
-    def test_deep_colour_with_a_transparent_colour_is_laid_on_white(self) -> None:
-        samples = struct.pack(">24H", *[0xAB00, 0x0100, 0x0000] * 4, *[0x0100, 0xAB00, 0x0000] * 4) * 8
-        transparent = chunk(b"tRNS", struct.pack(">3H", 0xAB00, 0x0100, 0x0000))
-        picture = decode_image(build_png(8, 8, samples, depth=16, colour_type=2, extra=transparent))
+    def test_deep_colour_with_a_transparent_colour_is_refused(self) -> None:
+        # Of 0xAB01 and 0xAB02 only one is transparent, and in 8 bits they are the same.
+        samples = struct.pack(">24H", *[0xAB01, 0x0100, 0x0000] * 4, *[0xAB02, 0x0100, 0x0000] * 4) * 8
+        transparent = chunk(b"tRNS", struct.pack(">3H", 0xAB01, 0x0100, 0x0000))
+        with pytest.raises(InvalidImageError, match="16 bits a sample and a transparent colour"):
+            decode_image(build_png(8, 8, samples, depth=16, colour_type=2, extra=transparent))
+
+    @pytest.mark.parametrize(("depth", "row", "grey"), [(2, b"\x55\xaa", 0xAA), (4, b"\x11\x11\x22\x22", 0x22)])
+    def test_shallow_grey_with_a_transparent_value_is_laid_on_white(self, depth: int, row: bytes, grey: int) -> None:
+        # Four samples of 1, which is transparent, then four of 2.
+        transparent = chunk(b"tRNS", b"\0\x01")
+        picture = decode_image(build_png(8, 8, row * 8, depth=depth, colour_type=0, extra=transparent))
         assert picture.getpixel((1, 1)) == WHITE
-        assert picture.getpixel((6, 1)) == (1, 0xAB, 0)
+        assert picture.getpixel((6, 1)) == (grey, grey, grey)
 
     def test_deep_colour_with_alpha_is_decoded(self) -> None:
         samples = struct.pack(">4H", 0xFFFF, 0, 0, 0xFFFF) * 64
@@ -140,6 +148,28 @@ class TestAcceptedPictures:
         frames = [Image.new("RGB", (12, 12), colour) for colour in (GREEN, RED)]
         data = encode(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)
         assert decode_image(data).getpixel((6, 6)) == GREEN
+
+    def test_of_an_animated_png_the_first_frame_is_taken(self) -> None:
+        frames = [Image.new("RGB", (12, 12), colour) for colour in (GREEN, RED)]
+        data = encode(frames[0], save_all=True, append_images=frames[1:])
+        assert b"acTL" in data
+        assert decode_image(data).getpixel((6, 6)) == GREEN
+
+    def test_an_animated_png_whose_still_picture_is_no_frame_is_refused(self) -> None:
+        # Browsers show green and blue; red is for programs that know no animations.
+        frames = [Image.new("RGB", (12, 12), colour) for colour in (RED, GREEN, BLUE)]
+        data = encode(frames[0], save_all=True, append_images=frames[1:], default_image=True)
+        with pytest.raises(InvalidImageError, match="an animation that never shows its still picture"):
+            decode_image(data)
+
+    def test_a_frame_that_is_a_part_of_the_picture_makes_no_frame_of_the_still(self) -> None:
+        control = struct.pack(">II", 2, 0)
+        part = struct.pack(">IIIIIHHBB", 0, 8, 8, 0, 0, 1, 10, 0, 0)
+        still = encode(Image.new("RGB", (12, 12), RED))
+        start = still.index(b"IDAT") - 4
+        data = still[:start] + chunk(b"acTL", control) + chunk(b"fcTL", part) + still[start:]
+        with pytest.raises(InvalidImageError, match="an animation that never shows its still picture"):
+            decode_image(data)
 
     def test_metadata_stays_behind(self) -> None:
         picture = decode_image(encode(draw_corner(), "JPEG", comment=b"secret", exif=build_exif(1)))
@@ -191,9 +221,17 @@ class TestOrientation:
         data = encode(draw_corner(), image_format, exif=b"Exif\0\0" + start + exif)
         assert decode_image(data).size in {(24, 16), (16, 24)}
 
-    def test_a_huge_exif_directory_is_not_walked_byte_by_byte(self) -> None:
-        exif = b"II*\0\x08\0\0\0\xff\xff" + bytes(1_000_000)
-        assert decode_image(encode(draw_corner(), exif=exif)).size == (24, 16)
+    @pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP"])
+    def test_exif_is_never_given_to_a_reader_that_parses_all_of_it(
+        self, image_format: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = encode(draw_corner(), image_format, exif=build_exif(6))
+
+        def fail(*_: object) -> None:
+            raise AssertionError("Pillow's reader walks every directory that there is")
+
+        monkeypatch.setattr(Image.Exif, "load", fail)
+        assert decode_image(data).size == (16, 24)
 
 
 class TestLimits:

@@ -1,12 +1,22 @@
 """Drawing: reproducible, as large as promised, and the shifted look is another look."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pocket.drawing import FontMissingError, draw_scene, emoji_font_path
+from pocket.drawing import (
+    FontMissingError,
+    _glyph,
+    _ink,
+    draw_scene,
+    emoji_font_path,
+    is_monochrome,
+    second_font_path,
+)
 from pocket.scenes import SIZE_PIXELS, Split, sample_scene
+from pocket.vocabulary import KIND_BY_NAME
 
 pytestmark = pytest.mark.usefixtures("emoji_font")
 
@@ -48,3 +58,25 @@ def test_the_sign_stands_where_the_scene_says(tmp_path: Path) -> None:
     picture = np.asarray(draw_scene(scene)).astype(int)
     patch = picture[scene.sign.y - 8 : scene.sign.y + 8, scene.sign.x - 12 : scene.sign.x + 12]
     assert np.ptp(patch) > 100, "a board and its ink differ clearly"
+
+
+def test_the_monochrome_look_falls_on_every_group_of_questions() -> None:
+    """Rows take their group from their number in turn: a look tied to the number would be one group's alone."""
+    drawn = {index % 3 for index in range(60) if is_monochrome(sample_scene(Split.SHIFTED, index))}
+    assert drawn == ({0, 1, 2} if second_font_path() else set())
+    assert not any(is_monochrome(sample_scene(Split.HELD_OUT, index)) for index in range(60))
+
+
+@pytest.mark.skipif(second_font_path() is None, reason="the second font (Symbola) is not installed")
+def test_an_object_that_the_second_font_lacks_is_still_a_picture_of_it() -> None:
+    """Symbola has a dog and no chair: the chair keeps its colours, the dog is one ink; neither is a "missing" sign."""
+    chair, dog = (np.asarray(_glyph(KIND_BY_NAME[name].glyph, ink=(40, 40, 48))) for name in ("chair", "dog"))
+    solid = [picture[picture[..., 3] == 255][:, :3] for picture in (chair, dog)]
+    assert len(np.unique(solid[0], axis=0)) > 10
+    assert np.unique(solid[1], axis=0).tolist() == [[40, 40, 48]]
+
+
+def test_a_monochrome_glyph_is_light_on_a_black_mat() -> None:
+    placed = next(o for i in range(99) for o in sample_scene(Split.DEV, i).objects if o.mat == "black")
+    assert min(_ink(placed)) > 200
+    assert max(_ink(replace(placed, mat="white"))) < 60

@@ -12,7 +12,7 @@ from pocket.exchanges import Exchange, Group, category_phrase, count_phrase, joi
 from pocket.questions import QUESTION_KINDS
 from pocket.rows import make_row, make_rows
 from pocket.scenes import Scene, Split, sample_scene
-from pocket.vocabulary import KIND_BY_NAME, KINDS, NUMBER_WORDS
+from pocket.vocabulary import KIND_BY_NAME, KINDS, MAT_COLOURS, NUMBER_WORDS
 
 ROWS = list(make_rows(Split.TRAIN, 3000))
 _PLURALS = {kind.plural: kind for kind in KINDS}
@@ -100,8 +100,13 @@ def test_regions_mats_and_signs_are_true() -> None:
         placed = scene.of_kind(exchange.facts[0].split(":")[0])
         assert [exchange.right_claim] == [o.mat for o in placed]
     for scene, exchange in exchanges_of("object-with-attribute"):
-        colour = exchange.facts[0].split(" mat:")[0]
+        right, wrong = (fact.split(": ") for fact in exchange.facts)
+        for name, mats in (right, wrong):
+            expected = [f"{o.mat or 'no'} mat" for o in scene.of_kind(name)]
+            assert mats == (", ".join(expected) or "none")
+        colour = next(c for c in MAT_COLOURS if c in exchange.question)
         assert [o.kind.one for o in scene.objects if o.mat == colour] == [exchange.right_claim]
+        assert f"{colour} mat" not in wrong[1]
     for scene, exchange in exchanges_of("reading"):
         assert scene.sign is not None
         assert scene.sign.text == exchange.right_claim

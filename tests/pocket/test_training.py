@@ -11,11 +11,14 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
+from experts.grounding_dino import GroundingDino
 from genrm.prompts import SYSTEM
 from genrm.types import Comparison
 from pocket.architecture import build_model
 from pocket.build import Recipe, StageMissingError, build
 from pocket.drawing import draw_scene
+from pocket.expert_backbone import BackboneSettings
+from pocket.expert_stage import ExpertSettings
 from pocket.language_stage import LanguageSettings
 from pocket.optimizer import Optimizers
 from pocket.packing import IGNORED, Packer, use_ordinary_attention, use_packed_attention
@@ -157,10 +160,15 @@ def test_the_recipe_runs_end_to_end_and_goes_on_where_it_was(tmp_path: Path) -> 
         language_scenes=range(4, 8),
         base=LanguageSettings(mix=BASE_MIX, **short),
         judge=LanguageSettings(mix=JUDGE_MIX, **short),
+        expert_scenes=range(4, 8),
+        expert_backbone=BackboneSettings(num_steps=2, batch_scenes=2),
+        expert=ExpertSettings(num_steps=2, batch_scenes=2, probe_every=99),
     )
     with pytest.raises(StageMissingError, match="--only vision"):
         build(recipe, tmp_path, only="base")
-    judge = build(recipe, tmp_path)
+    expert = GroundingDino.load(str(build(recipe, tmp_path)))
+    assert expert.vocabulary == frozenset(kind.name for kind in KINDS)
+    judge = tmp_path / "judge"
     vision = (tmp_path / "vision-1.safetensors").stat().st_mtime_ns
     build(recipe, tmp_path, only="vision")
     assert (tmp_path / "vision-1.safetensors").stat().st_mtime_ns == vision
@@ -168,6 +176,6 @@ def test_the_recipe_runs_end_to_end_and_goes_on_where_it_was(tmp_path: Path) -> 
     assert isinstance(model, Qwen2VLForConditionalGeneration)
     config: Any = model.config
     assert len(AutoProcessor.from_pretrained(judge).tokenizer) == config.text_config.vocab_size
-    for stage in ("vision-1", "base", "judge"):
+    for stage in ("vision-1", "base", "judge", "expert-backbone", "expert"):
         assert (tmp_path / f"{stage}.png").stat().st_size > 1000
         assert json.loads((tmp_path / f"{stage}.jsonl").read_text().splitlines()[-1])["step"] == 2

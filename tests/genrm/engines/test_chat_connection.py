@@ -56,7 +56,8 @@ def answer_in_turn(*answers: httpx.Response | Exception) -> tuple[Handler, list[
         if not left:
             body = json.loads(request.content)
             delta = {"choices": [{"delta": WHOLE["choices"][0]["message"]}]}
-            return httpx.Response(200, text=f"data: {json.dumps(delta)}\n\n") if "stream" in body else write(200, WHOLE)
+            stream = f"data: {json.dumps(delta)}\n\ndata: [DONE]\n\n"
+            return httpx.Response(200, text=stream) if "stream" in body else write(200, WHOLE)
         answer = left.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -174,12 +175,19 @@ class TestFailures:
             (400, {"message": "This model's maximum context length is 4096 tokens."}),
             (400, {"error": {"message": "The input is too long for the model"}}),
             (422, {"detail": "exceeds the context window"}),
+            (400, {"message": f"Bad request: {'x' * 300}. The maximum context length is 4096 tokens."}),
             (413, {}),
         ],
     )
     async def test_a_prompt_over_the_context_is_an_input_error(self, status: int, payload: dict[str, Any]) -> None:
         async with connect(answer_in_turn(write(status, payload))[0]) as connection:
             with pytest.raises(InputTooLongError, match="do not fit the model's context"):
+                await ask(connection)
+
+    async def test_a_refused_field_is_no_fault_of_the_texts(self) -> None:
+        words = "Unsupported parameter: 'max_tokens' is not supported with this model."
+        async with connect(answer_in_turn(write(400, {"error": {"message": words}}))[0]) as connection:
+            with pytest.raises(RefusedError):
                 await ask(connection)
 
     @pytest.mark.parametrize("stream", [False, True])
@@ -223,6 +231,25 @@ class TestFailures:
         async with connect(handler) as connection:
             with pytest.raises(EngineError, match=r"no chat completion\. Check that the address"):
                 await ask(connection, stream=stream)
+
+    async def test_an_answer_whose_compression_is_broken_is_an_engine_error(self) -> None:
+        broken = httpx.Response(200, headers={"content-encoding": "gzip"}, stream=httpx.ByteStream(b"no gzip"))
+        async with connect(answer_in_turn(broken)[0]) as connection:
+            with pytest.raises(EngineError, match=f"{ADDRESS} cannot be used"):
+                await ask(connection)
+
+    async def test_a_stream_that_breaks_off_is_an_engine_error(self) -> None:
+        start = json.dumps({"choices": [{"delta": {"content": "A "}}]})
+        async with connect(answer_in_turn(httpx.Response(200, text=f"data: {start}\n\n"))[0]) as connection:
+            with pytest.raises(EngineError, match=f"{ADDRESS} broke off before its answer was complete"):
+                await ask(connection, stream=True)
+
+    @pytest.mark.parametrize("end", ['{"choices": [{"delta": {}, "finish_reason": "length"}]}', "[DONE]"])
+    async def test_a_stream_ends_with_a_reason_or_with_the_end_mark(self, end: str) -> None:
+        start = json.dumps({"choices": [{"delta": {"content": "A "}}]})
+        stream = httpx.Response(200, text=f"data: {start}\n\ndata: {end}\n\n")
+        async with connect(answer_in_turn(stream)[0]) as connection:
+            assert (await ask(connection, stream=True)).reply.text == "A "
 
     async def test_an_error_in_the_middle_of_a_stream_is_an_engine_error(self) -> None:
         start = json.dumps({"choices": [{"delta": {"content": "A "}}]})

@@ -45,8 +45,8 @@ def write_token(text: str | bytes, alternatives: dict[str, float] | None = None,
     )
 
 
-def find(*tokens: TokenLogprobs, prefix: str = "") -> tuple[float, ...] | None:
-    found = find_label_logprobs(tokens, answer_prefix=prefix, marker=MARKER, labels=LABELS)
+def find(*tokens: TokenLogprobs, prefix: str = "", can_continue: bool = True) -> tuple[float, ...] | None:
+    found = find_label_logprobs(tokens, answer_prefix=prefix, can_continue=can_continue, marker=MARKER, labels=LABELS)
     return None if found is None else tuple(math.exp(value) for value in found)
 
 
@@ -140,7 +140,17 @@ class TestReplies:
         reply = merge_events([ChatEvent.model_validate(event)])
         assert (reply.text, reply.tokens, reply.prompt_tokens, reply.cached_tokens) == ("", None, 0, 0)
 
-    @pytest.mark.parametrize("payload", [{}, {"error": "no"}, [], {"choices": 3}])
+    @pytest.mark.parametrize(
+        "payload",
+        [
+            {},
+            {"error": "no"},
+            [],
+            {"choices": 3},
+            {"choices": [{"logprobs": {"content": [{"token": "a", "logprob": -1, "bytes": [256]}]}}]},
+            {"choices": [{"logprobs": {"content": [{"token": "a", "logprob": -1, "bytes": [-1]}]}}]},
+        ],
+    )
     def test_what_is_no_reply_is_refused(self, payload: object) -> None:
         with pytest.raises(ValidationError):
             ChatEvent.model_validate_json(json.dumps(payload))
@@ -191,6 +201,12 @@ class TestLabelProbabilities:
         token = write_token(" First", {" First": 0.9, " Maybe": 0.0995}, p=0.9)
         assert find(write_token("Verdict:"), token) == pytest.approx((0.9, 0.0005), rel=1e-3)
 
+    @pytest.mark.parametrize("p", [0.3, 0.5, 0.9])
+    def test_where_no_label_is_listed_none_has_a_probability_to_speak_of(self, p: float) -> None:
+        found = find(write_token(" Neither", p=p), prefix=MARKER)
+        assert found is not None
+        assert max(found) < 1e-9
+
     def test_certainty_leaves_the_other_label_a_little(self) -> None:
         found = find(write_token("Verdict:"), write_token(" First", p=1.0))
         assert found is not None
@@ -218,6 +234,13 @@ class TestLabelProbabilities:
         token = write_token(" First", {" First": 0.8, " Second": 0.1}, p=0.8)
         assert find(token, prefix=MARKER) == pytest.approx((0.8, 0.1))
         assert find(write_token(" **", p=0.9), token, prefix=MARKER) == pytest.approx((0.8, 0.1))
+
+    def test_a_prefix_that_was_asked_for_in_words_may_be_repeated_or_left_out(self) -> None:
+        token = write_token(" First", {" First": 0.8, " Second": 0.1}, p=0.8)
+        repeated = [write_token("Ver"), write_token("dict"), write_token(":"), token]
+        for tokens in (repeated, [token]):
+            assert find(*tokens, prefix=MARKER, can_continue=False) == pytest.approx((0.8, 0.1))
+        assert find(write_token("Well", {"First": 0.1}), prefix=MARKER, can_continue=False) is None
 
     @given(pieces=st.lists(st.binary(max_size=6), max_size=12), label=st.sampled_from(LABELS))
     def test_whatever_precedes_the_verdict_its_position_is_found(self, pieces: list[bytes], label: str) -> None:

@@ -96,6 +96,38 @@ def test_a_block_in_which_rows_come_and_go_does_not_grow_without_end() -> None:
     assert rows._block.shape[3] < 200
 
 
+def test_a_long_newcomer_gets_no_place_for_rows_that_have_left() -> None:
+    rows = RunningRows(SHAPE)
+    rows.join([make_run([1.0]) for _ in range(100)])
+    rows.drop(list(range(1, 100)))
+    rows.join([make_run([2.0] * 1000)])
+    assert rows._block.shape[1] == 2
+    assert take_step(rows, [3, 4]) == [[1, 3], [*[2] * 1000, 4]]
+
+
+def test_what_a_row_leaves_behind_does_not_reach_the_next_one_in_its_place() -> None:
+    poison = [float("nan")] * 60
+    rows = RunningRows(SHAPE)
+    rows.join([make_run([1.0] * 60), make_run(poison)])
+    rows.drop([1])
+    rows.join([make_run([2.0])])
+    assert take_step(rows, [3, 4])[1] == [2, 4]
+
+
+def test_what_a_row_leaves_behind_does_not_reach_the_one_that_fills_the_gap() -> None:
+    rows = RunningRows(SHAPE)
+    rows.join([make_run([float("nan")] * 5), make_run([1.0] * 5), make_run([2.0] * 200)])
+    rows.drop([2])
+    for _ in range(65):  # past the end of the block, so that the runs move to its front
+        rows.begin_step()
+        rows.end_step()
+    rows.join([make_run([3.0] * 150)])  # they move on within the block
+    rows.drop([2])
+    rows.drop([0])
+    rows.join([make_run([4.0] * 150)])  # the columns that they left are in sight again
+    assert take_step(rows, [5, 6])[1] == [*[4] * 150, 6]
+
+
 def test_a_large_block_is_given_back_when_the_last_row_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kv_cache, "_KEPT_NUMEL", 100)
     rows = RunningRows(SHAPE)

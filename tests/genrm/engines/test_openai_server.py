@@ -14,7 +14,7 @@ from PIL import Image
 
 from genrm.engines.contract import Completion, Prompt, Sampling
 from genrm.engines.openai_server import TOP_LOGPROBS, OpenAIEngine
-from genrm.errors import EngineClosedError, EngineError, ModelLoadError
+from genrm.errors import ModelLoadError
 from genrm.judge import Judge, JudgeOptions
 from genrm.prompts import MARKER
 from genrm.types import Comparison, Mode, Response
@@ -54,7 +54,7 @@ class FakeServer:
 
     has_logprobs: False leaves the field out of replies. refused: fields that are answered with HTTP 422, as strict
     servers do. answer: called first with every chat request; what it returns is the answer. models: names offered by
-    `/models`.
+    `/models`. beginning: tokens before the label where the prompt asks in words for an answer that begins so.
     """
 
     def __init__(
@@ -64,11 +64,13 @@ class FakeServer:
         refused: tuple[str, ...] = (),
         answer: Answer | None = None,
         models: tuple[str, ...] | None = ("org/judge",),
+        beginning: tuple[str, ...] = ("Ver", "dict", ":"),
     ) -> None:
         self.has_logprobs = has_logprobs
         self.refused = refused
         self.answer = answer
         self.models = models
+        self.beginning = beginning
         self.requests: list[dict[str, Any]] = []
         self.headers: list[httpx.Headers] = []
 
@@ -118,6 +120,8 @@ class FakeServer:
         label = " First" if lengths and lengths[0] == min(lengths) else " Second"
         is_continued = body["messages"][-1]["role"] == "assistant"
         texts = [label] if is_continued else [*re.findall(r"\s*\S+", CRITIQUE), label]
+        if f"Begin your answer with '{MARKER}'" in user:
+            texts = [*self.beginning, label]
         other = " Second" if label == " First" else " First"
         alternatives = [(label, math.log(0.9)), (other, math.log(0.08))]
         return texts, [
@@ -303,6 +307,12 @@ class TestRequests:
         await engine.complete([PROMPT], Sampling(temperature=0.0, seed=10))
         assert "seed" not in server.requests[0]
 
+    async def test_a_seed_never_leaves_the_range_of_servers(self) -> None:
+        server = FakeServer()
+        engine = await start_engine(server)
+        await engine.complete([PROMPT] * 2, Sampling(temperature=1.0, seed=2**63 - 1))
+        assert sorted(body["seed"] for body in server.requests) == [0, 2**63 - 1]
+
     async def test_a_started_answer_is_continued(self) -> None:
         server = FakeServer()
         completion = await complete_one(await start_engine(server), FAST, Sampling(max_tokens=1))
@@ -381,89 +391,38 @@ class TestReplies:
         assert (await complete_one(engine)).label_logprobs is None
         assert engine.has_logprobs is False
 
-
-class TestEnd:
-    """Failing, cancelling and closing drop the work that is under way."""
-
-    async def test_one_failed_row_fails_the_call_and_drops_the_others(self) -> None:
-        dropped = 0
-
-        async def serve(request: httpx.Request) -> httpx.Response:
-            nonlocal dropped
-            body = json.loads(request.content)
-            if body["max_tokens"] > 1 and body["messages"][-1]["role"] == "assistant":
-                return httpx.Response(500)
-            if body["max_tokens"] > 1:
-                try:
-                    await asyncio.sleep(3600)
-                except asyncio.CancelledError:
-                    dropped += 1
-                    raise
-            return await FakeServer()(request)
-
-        engine = OpenAIEngine(URL, "m", transport=httpx.MockTransport(serve))
-        await engine.start()
-        with pytest.raises(EngineError):
-            await engine.complete([PROMPT, FAST, PROMPT], Sampling())
-        assert dropped == 2
-
-    @staticmethod
-    async def start_stalled() -> tuple[OpenAIEngine, asyncio.Task[list[Completion]], list[str]]:
-        """An engine, a call that hangs, and a list that names every request dropped."""
-        dropped: list[str] = []
-        arrived: list[str] = []
-        both_arrived = asyncio.Event()
-
-        async def serve(request: httpx.Request) -> httpx.Response:
-            if json.loads(request.content)["max_tokens"] == 1:
-                return await FakeServer()(request)
-            arrived.append(request.url.path)
-            if len(arrived) == 2:
-                both_arrived.set()
-            try:
-                await asyncio.sleep(3600)
-            except asyncio.CancelledError:
-                dropped.append(request.url.path)
-                raise
-            raise AssertionError("nobody waits an hour")
-
-        engine = OpenAIEngine(URL, "m", transport=httpx.MockTransport(serve))
-        await engine.start()
-        call = asyncio.create_task(engine.complete([PROMPT, PROMPT], Sampling()))
-        await both_arrived.wait()
-        return engine, call, dropped
-
-    async def test_a_cancelled_call_drops_its_requests(self) -> None:
-        _, call, dropped = await self.start_stalled()
-        call.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await call
-        assert len(dropped) == 2
-
-    async def test_closing_ends_what_is_under_way_as_closed_and_not_as_cancelled(self) -> None:
-        engine, call, dropped = await self.start_stalled()
-        await engine.close()
-        with pytest.raises(EngineClosedError):
-            await call
-        assert len(dropped) == 2
-
-    async def test_a_closed_engine_refuses_calls(self) -> None:
-        engine = await start_engine(FakeServer())
-        await engine.close()
-        with pytest.raises(EngineClosedError):
-            await complete_one(engine)
-
-    async def test_an_engine_that_was_not_started_says_so(self) -> None:
-        with pytest.raises(EngineError, match=r"Call start\(\)"):
-            await complete_one(build_engine(FakeServer()))
+    @pytest.mark.parametrize(
+        "payload",
+        [
+            {"choices": []},
+            {"choices": [{"message": {"content": None}, "logprobs": {"content": None}, "finish_reason": "stop"}]},
+        ],
+    )
+    async def test_an_answer_without_a_text_says_nothing_about_log_probabilities(self, payload: object) -> None:
+        server = FakeServer()
+        engine = await start_engine(server)
+        server.answer = lambda _, __: httpx.Response(200, json=payload)
+        assert (await complete_one(engine)).label_logprobs is None
+        server.answer = None
+        assert engine.has_logprobs is True
+        assert (await complete_one(engine)).label_logprobs is not None
 
 
 class TestJudging:
     """A judge on such a server."""
 
     @pytest.mark.parametrize("mode", ["critique", "fast"])
-    async def test_with_log_probabilities_the_verdict_is_a_probability(self, mode: Mode) -> None:
-        judge = Judge(await start_engine(FakeServer()))
+    @pytest.mark.parametrize(
+        "server",
+        [
+            FakeServer(),
+            FakeServer(refused=("continue_final_message",)),
+            FakeServer(refused=("continue_final_message",), beginning=()),
+        ],
+        ids=["continues", "repeats the marker", "leaves the marker out"],
+    )
+    async def test_with_log_probabilities_the_verdict_is_a_probability(self, mode: Mode, server: FakeServer) -> None:
+        judge = Judge(await start_engine(server))
         straight, swapped = [await judge.judge(pair, JudgeOptions(mode=mode)) for pair in (PAIR, PAIR.swap())]
         assert (straight.preferred, straight.probability_source, straight.consistent) == ("A", "logprobs", True)
         assert straight.probabilities is not None

@@ -31,7 +31,7 @@ def processor(random_folder: Path) -> Any:  # noqa: ANN401 - transformers' proce
 def prepare(random_folder: Path, processor: Any) -> Prepare:  # noqa: ANN401 - the same
     """Prepares a call of some prompts; options are those of `Sampling` and the token budget."""
     model = AutoModelForImageTextToText.from_pretrained(random_folder)
-    vocabulary = Vocabulary(tokenizer=processor.tokenizer, stop_ids=frozenset(), watch=None, label_ids=())
+    vocabulary = Vocabulary(tokenizer=processor.tokenizer, stop_ids=frozenset(), label_ids=(), spellings={})
 
     def run(prompts: list[Prompt], *, max_batch_tokens: int = 10_000, max_tokens: int = 100) -> list[Group]:
         forward = Forward(model, max_tokens=1000)

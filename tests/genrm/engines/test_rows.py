@@ -1,4 +1,4 @@
-"""A row takes tokens until it is finished and remembers the last verdict that was really written."""
+"""A row takes tokens until it is finished, and its probabilities are those of the verdict that its text ends with."""
 
 from collections.abc import Callable
 from concurrent.futures import CancelledError
@@ -6,9 +6,11 @@ from concurrent.futures import CancelledError
 import pytest
 from transformers import PreTrainedTokenizerBase
 
+from genrm.engines.chat_wire import TokenLogprobs, find_label_logprobs
 from genrm.engines.contract import Completion, Prompt, Sampling
 from genrm.engines.rows import Call, Row, Vocabulary
-from genrm.engines.verdict_tokens import MarkerWatch, find_label_ids
+from genrm.engines.verdict_tokens import decode, find_label_ids, find_spellings
+from genrm.parsing import parse_verdict
 
 STOP = 2
 PROMPT = Prompt(system="", images=(), shared="", tail="")
@@ -19,7 +21,7 @@ COMPLETION = Completion(
 
 @pytest.fixture
 def write(tokenizer: PreTrainedTokenizerBase) -> Callable[..., Row]:
-    """Makes a row that is given the tokens of a text; the n-th verdict position reports −n for both labels."""
+    """Makes a row that is given the tokens of a text; the n-th label in it is reported with −n for both labels."""
 
     def make(
         text: str = "", *, prefix: str = "", stop: bool = True, pieces: list[str] | None = None, max_tokens: int = 100
@@ -27,19 +29,21 @@ def write(tokenizer: PreTrainedTokenizerBase) -> Callable[..., Row]:
         sampling = Sampling(max_tokens=max_tokens)
         prompt = Prompt(system="", images=(), shared="", tail="", answer_prefix=prefix)
         call = Call([prompt], sampling, None if pieces is None else lambda _, piece: pieces.append(piece))
+        label_ids = find_label_ids(tokenizer, marker=sampling.marker, labels=sampling.labels)
         vocabulary = Vocabulary(
             tokenizer=tokenizer,
             stop_ids=frozenset({STOP}),
-            watch=MarkerWatch(tokenizer, sampling.marker),
-            label_ids=find_label_ids(tokenizer, marker=sampling.marker, labels=sampling.labels),
+            label_ids=label_ids,
+            spellings=find_spellings(tokenizer, label_ids=label_ids, labels=sampling.labels),
         )
         row = Row(call, 0, vocabulary=vocabulary, num_prompt_tokens=7, position=20, max_tokens=max_tokens)
-        num_verdicts = 0
+        num_labels = 0
         for token in [*tokenizer(text)["input_ids"], *([STOP] if stop else [])]:
             if row.finish_reason:
                 break
-            num_verdicts += row.at_verdict
-            row.accept(token, (-float(num_verdicts),) * 2 if row.at_verdict else None)
+            is_label = bool(row.label_ids_at(token))
+            num_labels += is_label
+            row.accept(token, (-float(num_labels),) * 2 if is_label else None)
         return row
 
     return make
@@ -84,6 +88,53 @@ def test_the_last_verdict_written_counts(write: Callable[..., Row]) -> None:
     assert write(text).completion().label_logprobs == (-2.0, -2.0)
 
 
+def test_the_probabilities_are_those_of_the_verdict_that_the_text_says(write: Callable[..., Row]) -> None:
+    text = "It could be Verdict: First.\n**Verdict:** Second. The First is wrong"
+    assert write(text).completion().label_logprobs == (-2.0, -2.0)
+
+
+def test_characters_of_several_tokens_do_not_shift_the_verdict(write: Callable[..., Row]) -> None:
+    assert write("The First 🙂🙂 né. Verdict: Second").completion().label_logprobs == (-2.0, -2.0)
+
+
+def test_a_verdict_whose_label_is_no_single_token_is_not_read_elsewhere(write: Callable[..., Row]) -> None:
+    assert write("Verdict: First.\nVerdict: SECOND").completion().label_logprobs is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Verdict: First",
+        "So it is.\nVerdict:First",
+        "**Verdict:** Second",
+        "**Verdict: Second**",
+        "Verdict: **First**",
+        "verdict :\nSecond.",
+        "Verdict: First or Second",
+        "Verdict: Second\n(Allowed: Verdict: First or Second)",
+        "Verdict: First. So my Verdict: is it",
+        "The First is right",
+    ],
+)
+def test_both_engines_read_the_same_text_alike(
+    write: Callable[..., Row], tokenizer: PreTrainedTokenizerBase, text: str
+) -> None:
+    row = write(text)
+    tokens: list[TokenLogprobs] = []
+    num_labels = 0
+    for token in row.ids:
+        num_labels += bool(row.label_ids_at(token))
+        logprob = -float(num_labels) if row.label_ids_at(token) else -0.1
+        tokens.append(TokenLogprobs(token=decode(tokenizer, [token]), logprob=logprob))
+    served = find_label_logprobs(
+        tokens, answer_prefix="", can_continue=True, marker="Verdict:", labels=("First", "Second")
+    )
+    found = row.completion().label_logprobs
+    assert (found is None) == (served is None) == (parse_verdict(text).label is None)
+    if found and served:
+        assert max(served) == pytest.approx(found[0])
+
+
 def test_a_marker_that_no_label_follows_does_not_count(write: Callable[..., Row]) -> None:
     assert write("Verdict: First. So my Verdict: is it").completion().label_logprobs == (-1.0, -1.0)
     assert write("My Verdict: is it").completion().label_logprobs is None
@@ -108,12 +159,13 @@ def test_a_prompt_that_ends_with_the_marker_wants_a_label_only(write: Callable[.
     assert (completion.finish_reason, completion.completion_tokens) == ("stop", 1)
 
 
-def test_no_labels_wanted_means_no_verdict_positions(tokenizer: PreTrainedTokenizerBase) -> None:
-    vocabulary = Vocabulary(tokenizer=tokenizer, stop_ids=frozenset({STOP}), watch=None, label_ids=())
-    call = Call([PROMPT], Sampling(labels=()))
+def test_no_labels_wanted_means_none_are_looked_for(tokenizer: PreTrainedTokenizerBase) -> None:
+    vocabulary = Vocabulary(tokenizer=tokenizer, stop_ids=frozenset({STOP}), label_ids=(), spellings={})
+    prompt = Prompt(system="", images=(), shared="", tail="", answer_prefix="Verdict:")
+    call = Call([prompt], Sampling(labels=()))
     row = Row(call, 0, vocabulary=vocabulary, num_prompt_tokens=1, position=0, max_tokens=5)
-    assert not row.at_verdict
     assert not row.wants_label_only
+    assert not any(row.label_ids_at(token) for token in range(len(tokenizer)))
 
 
 def test_streamed_pieces_are_the_text(write: Callable[..., Row]) -> None:

@@ -40,6 +40,11 @@ def test_a_low_temperature_sharpens_and_a_high_one_flattens() -> None:
     assert draw_evenly(LOGITS, temperature=1e6) == pytest.approx([0.25] * 4, abs=0.0015)
 
 
+@pytest.mark.parametrize("temperature", [1e-30, 1e-39, 1e-50, 5e-324])
+def test_the_smallest_temperature_takes_the_likeliest_token(temperature: float) -> None:
+    assert draw_evenly(10 * LOGITS[[3, 0, 2, 1]], temperature=temperature, num=9) == [0, 1, 0, 0]
+
+
 def test_only_the_nucleus_is_drawn_from() -> None:
     """The smallest set with at least 0.7 is the first two tokens, renormalised to 2/3 and 1/3."""
     assert draw_evenly(LOGITS, top_p=0.7) == pytest.approx([2 / 3, 1 / 3, 0, 0], abs=0.0015)

@@ -1,11 +1,9 @@
-"""A verdict position is found where the text so far ends with the marker, however tokens cut it."""
+"""Labels are single tokens, in whatever spelling they are written, or the model is refused."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
-from genrm.engines.verdict_tokens import MarkerWatch, decode, find_label_ids
+from genrm.engines.verdict_tokens import decode, find_label_ids, find_spellings
 from genrm.errors import ModelLoadError
 
 MARKER = "Verdict:"
@@ -36,56 +34,25 @@ def test_labels_that_are_one_token_are_refused(tokenizer: PreTrainedTokenizerBas
         find_label_ids(tokenizer, marker=MARKER, labels=("First", "First"))
 
 
-@pytest.mark.parametrize("text", ["Verdict:", "It is.\nVerdict:", "a Verdict: First Verdict:", "**Verdict:"])
-def test_a_text_that_ends_with_the_marker_is_at_a_verdict(tokenizer: PreTrainedTokenizerBase, text: str) -> None:
-    assert MarkerWatch(tokenizer, MARKER).ends_with_marker("", encode(tokenizer, text))
-
-
-@pytest.mark.parametrize("text", ["Verdict", "Verdict: First", "Verdict: ", "verdict:", "Question:", "Verdict :"])
-def test_any_other_text_is_not(tokenizer: PreTrainedTokenizerBase, text: str) -> None:
-    assert not MarkerWatch(tokenizer, MARKER).ends_with_marker("", encode(tokenizer, text))
-
-
-def test_a_prefix_may_hold_all_of_the_marker_or_its_beginning(tokenizer: PreTrainedTokenizerBase) -> None:
-    watch = MarkerWatch(tokenizer, MARKER)
-    assert watch.ends_with_marker("So: Verdict:", [])
-    assert watch.ends_with_marker("So: Ver", encode(tokenizer, "dict:"))
-    assert not watch.ends_with_marker("So: Verdict:", encode(tokenizer, " First"))
-    assert not watch.ends_with_marker("Verdict", encode(tokenizer, " a:"))
-
-
-def test_every_position_of_a_text_is_told_right(
-    tokenizer: PreTrainedTokenizerBase, lessons: dict[tuple[str, str, str], str]
+def test_the_usual_spellings_of_a_label_are_known_with_the_other_label_in_the_same(
+    tokenizer: PreTrainedTokenizerBase,
 ) -> None:
-    watch = MarkerWatch(tokenizer, MARKER)
-    found = 0
-    for text in lessons.values():
-        ids = encode(tokenizer, text)
-        for stop in range(len(ids) + 1):
-            expected = decode(tokenizer, ids[:stop]).endswith(MARKER)
-            assert watch.ends_with_marker("", ids[:stop]) is expected
-            found += expected
-    assert found == sum(text.count(MARKER) for text in lessons.values())
+    label_ids = find_label_ids(tokenizer, marker=MARKER, labels=("First", "Second"))
+    spellings = find_spellings(tokenizer, label_ids=label_ids, labels=("First", "Second"))
+    assert {token: ids for token, ids in spellings.items() if token in label_ids} == dict.fromkeys(label_ids, label_ids)
+    for token, ids in spellings.items():
+        texts = [decode(tokenizer, [other]) for other in ids]
+        assert [text.strip().casefold() for text in texts] == ["first", "second"]
+        assert token in ids
+        assert len({text.startswith(" ") for text in texts}) == 1
 
 
-def test_a_marker_whose_last_character_is_cut_by_tokens_is_found(tokenizer: PreTrainedTokenizerBase) -> None:
-    ids = encode(tokenizer, "判定：")
-    assert len(ids) > 3, "the tokenizer knows these characters as bytes only"
-    watch = MarkerWatch(tokenizer, "判定：")
-    assert [watch.ends_with_marker("", ids[:stop]) for stop in range(len(ids) + 1)] == [False] * len(ids) + [True]
+def test_a_spelling_in_several_tokens_is_left_out(tokenizer: PreTrainedTokenizerBase) -> None:
+    label_ids = find_label_ids(tokenizer, marker=MARKER, labels=("First", "Second"))
+    spellings = find_spellings(tokenizer, label_ids=label_ids, labels=("First", "Second"))
+    assert len(encode(tokenizer, " FIRST")) > 1
+    assert encode(tokenizer, " FIRST")[0] not in spellings
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(data=st.data())
-def test_in_random_tokens_the_watch_agrees_with_the_decoded_text(
-    tokenizer: PreTrainedTokenizerBase, data: st.DataObject
-) -> None:
-    pieces = ["Verdict:", "Ver", "dict", ":", " First", "\n", "é"]
-    text = "".join(data.draw(st.lists(st.sampled_from(pieces), max_size=8)))
-    tokens = st.integers(7, len(tokenizer) - 1)
-    ids = [
-        *encode(tokenizer, text),
-        *data.draw(st.lists(tokens, max_size=3)),
-        *encode(tokenizer, data.draw(st.sampled_from(pieces))),
-    ]
-    assert MarkerWatch(tokenizer, MARKER).ends_with_marker("", ids) is decode(tokenizer, ids).endswith(MARKER)
+def test_no_labels_have_no_spellings(tokenizer: PreTrainedTokenizerBase) -> None:
+    assert find_spellings(tokenizer, label_ids=(), labels=()) == {}

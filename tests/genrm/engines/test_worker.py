@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,6 +67,7 @@ async def test_a_cancelled_call_leaves_the_batch_and_others_go_on(
     random_engine: InProcessEngine, make_prompts: "MakePrompts"
 ) -> None:
     expected = await random_engine.complete(make_prompts("How many?", "a", "b"), Sampling(max_tokens=30))
+    num_completed = random_engine.stats().num_completed_rows
     doomed = await begin(random_engine, make_prompts("What?", "a", "b"))
     other = await begin(random_engine, make_prompts("How many?", "a", "b"), Sampling(max_tokens=30))
     doomed.cancel()
@@ -74,6 +76,7 @@ async def test_a_cancelled_call_leaves_the_batch_and_others_go_on(
     assert [one.text for one in await other] == [one.text for one in expected]
     await until(lambda: not random_engine.is_busy)
     assert random_engine.stats().num_running_rows == 0
+    assert random_engine.stats().num_completed_rows == num_completed + 2, "the doomed rows were written to their end"
 
 
 async def test_a_call_cancelled_while_it_waits_is_never_started(
@@ -128,6 +131,43 @@ async def test_newcomers_join_rows_that_are_being_decoded(
     await random_engine.complete(make_prompts("Which?", "a", "b"), SHORT)
     assert not long.done(), "the short call must not wait for the long one"
     long.cancel()
+
+
+async def test_while_rows_run_calls_are_prepared_one_by_one_between_steps_and_each_is_progress(
+    random_engine: InProcessEngine, worker: Worker, make_prompts: "MakePrompts", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log: list[str] = []
+    stepping, released = threading.Event(), threading.Event()
+
+    def note(what: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: object) -> object:
+            log.append(what)
+            return real(*args)
+
+        return call
+
+    def hold(*args: Any) -> torch.Tensor:  # noqa: ANN401 - passes on what it gets
+        stepping.set()
+        released.wait(WAIT_SECONDS)
+        log.append("step")
+        return decode(*args)
+
+    decode = worker._forward.decode
+    long = await begin(random_engine, make_prompts("What?", "a", "b"))
+    with monkeypatch.context() as noted:
+        noted.setattr(worker._forward, "decode", hold)
+        noted.setattr(worker._preparation, "prepare", note("prepare", worker._preparation.prepare))
+        noted.setattr(worker._progress, "mark", note("progress", worker._progress.mark))
+        await asyncio.to_thread(stepping.wait, WAIT_SECONDS)  # so that all calls arrive within one step
+        calls = [asyncio.create_task(random_engine.complete(make_prompts("Which?", "a", "b"), SHORT)) for _ in range(4)]
+        await until(lambda: len(worker._arrivals) == 4)
+        released.set()
+        await asyncio.gather(*calls)
+    long.cancel()
+    assert log.count("prepare") == 4
+    between_steps = " ".join(log).split("step")
+    assert max(part.count("prepare") for part in between_steps) == 1
+    assert all("prepare progress" in part for part in between_steps if "prepare" in part)
 
 
 async def test_a_failing_step_fails_the_calls_that_run_and_no_later_one(

@@ -1,0 +1,46 @@
+"""What a judge asks of vision experts, as a contract: a comparison in, evidence out.
+
+The experts themselves are in the package `experts`, which stands on this one; a judge without them works as well.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from genrm.types import Comparison, EvidencePair, Response, Sighting, mean_support
+
+ExpertUse = Literal["off", "evidence", "prompt"]
+"""`off`: no expert is asked. `evidence`: evidence goes into the verdict only. `prompt`: the judge reads it as well."""
+
+CONFLICT_SUPPORT = 0.25
+"""How much better the other response must be supported before a verdict is said to be in conflict with the experts."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Examination:
+    """What the experts found about a comparison.
+
+    sightings: what goes into the prompt, the same for both orders and independent of which response is A. warnings: one
+    sentence per expert that failed or was too slow. seconds: wall time.
+    """
+
+    evidence: EvidencePair = field(default_factory=EvidencePair)
+    sightings: tuple[Sighting, ...] = ()
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+class Verifier(Protocol):
+    """Checks what responses claim against the image. Never raises for an expert that fails: its part is unchecked."""
+
+    async def examine(self, comparison: Comparison) -> Examination:
+        """Evidence for both responses."""
+
+
+def is_conflict(evidence: EvidencePair, preferred: Response | None) -> bool:
+    """Whether the experts support the response that was not preferred clearly better."""
+    if preferred is None:
+        return False
+    a, b = mean_support(evidence.A), mean_support(evidence.B)
+    if a is None or b is None:
+        return False
+    return (b - a if preferred == "A" else a - b) >= CONFLICT_SUPPORT
