@@ -1,0 +1,70 @@
+"""Pictures that show the evidence: boxes on the image, labelled, in colours that tell the findings apart.
+
+Colours are Okabe and Ito's, which people with any colour vision can tell apart; the finding also stands in the label.
+"""
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+from genrm.types import Evidence
+
+FINDING_COLOURS = {
+    "supported": (0, 114, 178),
+    "unsupported": (230, 159, 0),
+    "contradicted": (213, 94, 0),
+    "unchecked": (120, 120, 120),
+}
+_MIN_SIDE = 480
+
+
+def annotate(image: Image.Image, evidence: Sequence[Evidence]) -> Image.Image:
+    """A copy of the image, enlarged if it is small, with a labelled box per detection and, below it, one line per claim
+    with its finding.
+    """
+    scale = max(1.0, _MIN_SIDE / max(image.size))
+    picture = image.convert("RGB").resize((round(image.width * scale), round(image.height * scale)))
+    font = ImageFont.load_default(size=max(13, min(picture.size) // 32))
+    pen = ImageDraw.Draw(picture)
+    width = max(2, min(picture.size) // 200)
+    for item in evidence:
+        colour = FINDING_COLOURS[item.finding]
+        for detection in item.detections:
+            x1, y1, x2, y2 = (value * scale for value in detection.box)
+            pen.rectangle((x1, y1, x2, y2), outline=colour, width=width)
+            _label(pen, (x1, y1), f"{detection.phrase} {detection.score:.2f}", colour, font)
+    return _with_legend(picture, evidence, font)
+
+
+def _label(
+    pen: ImageDraw.ImageDraw,
+    corner: tuple[float, float],
+    text: str,
+    colour: tuple[int, int, int],
+    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
+) -> None:
+    """A text on a patch of the colour, inside the box's upper left corner."""
+    left, top, right, bottom = pen.textbbox(corner, text, font=font)
+    pen.rectangle((left, top, right + 4, bottom + 4), fill=colour)
+    pen.text((corner[0] + 2, corner[1] + 1), text, font=font, fill=(255, 255, 255))
+
+
+def _with_legend(
+    picture: Image.Image, evidence: Sequence[Evidence], font: ImageFont.ImageFont | ImageFont.FreeTypeFont
+) -> Image.Image:
+    """The picture with a white strip below it that lists the claims."""
+    lines = [(_describe(item), FINDING_COLOURS[item.finding]) for item in evidence] or [("no claims", (80, 80, 80))]
+    height = round(1.5 * font.getbbox("Ag")[3])
+    canvas = Image.new("RGB", (picture.width, picture.height + height * len(lines) + 8), (255, 255, 255))
+    canvas.paste(picture, (0, 0))
+    pen = ImageDraw.Draw(canvas)
+    for number, (text, colour) in enumerate(lines):
+        pen.text((8, picture.height + 4 + number * height), text, font=font, fill=colour)
+    return canvas
+
+
+def _describe(item: Evidence) -> str:
+    claimed = f"no {item.phrase}" if item.polarity == "denied" else item.phrase
+    number = f" ({item.count})" if item.count is not None else ""
+    sure = "" if item.probability is None else f", P = {item.probability:.2f}"
+    return f"{claimed}{number}: {item.finding}, found {len(item.detections)}{sure}"

@@ -1,0 +1,137 @@
+"""The objects that a text says are there, how many, and those that it denies.
+
+`extract_claims` reads them with rules and a lexicon; `ClaimExtractor` is what it shares with the other ways to read a
+text (`experts.claim_extractors`). Whether a claim is true is not decided here but in `experts.verify`.
+
+Ours: no tagger or parser is needed, so that a deployment without further models can check objects. What that costs is
+measured in tests/experts/test_claims_on_sentences.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from experts.claim_extractors.counting import Sighting, count_objects
+from experts.claim_extractors.mentions import Mention, read_mentions
+from experts.claim_extractors.scope import Status, read_statuses
+from experts.claim_extractors.surroundings import describe_sighting
+from experts.claim_extractors.tokens import Sentence, Token, split_sentences
+from experts.lexicon import Lexicon, default_lexicon
+from genrm.errors import GenRMError
+
+
+class ClaimsUnreadableError(GenRMError, ValueError):
+    """An extractor could not read the claims of a text. Treat its objects as unchecked; another extractor may do it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """What a text says about one kind of object. name: as the lexicon calls it."""
+
+    name: str
+    polarity: Literal["affirmed", "denied"]
+    count: int | None
+    """How many the text says there are, at least 1; None where it does not say, or denies them."""
+    is_exact: bool = False
+    """Whether the text counts ("one dog", "two dogs"); "a dog" says that there is one and not that there is no other.
+    """
+    mention: str
+    """The first words that stand for it, as the text has them."""
+
+
+class ClaimExtractor(Protocol):
+    """A way to read claims off a text.
+
+    Asynchronous, because one way asks a language model; the others compute for milliseconds and never wait.
+    """
+
+    async def extract(self, text: str) -> tuple[Claim, ...]:
+        """One claim per object, in the order of their first mentions. Raises GenRMError if the text cannot be read:
+        its objects are then unchecked.
+        """
+
+
+class LexiconExtractor:
+    """Reads claims by rules. lexicon: the objects to look for; the COCO names by default."""
+
+    def __init__(self, lexicon: Lexicon | None = None) -> None:
+        self._lexicon = lexicon
+
+    async def extract(self, text: str) -> tuple[Claim, ...]:
+        """See `extract_claims`."""
+        return extract_claims(text, self._lexicon)
+
+
+def extract_claims(text: str, lexicon: Lexicon | None = None) -> tuple[Claim, ...]:
+    """The objects that an English text affirms or denies, each once, in the order of their first mentions.
+
+    Objects that are only asked about, supposed, compared to or quoted give no claim. Never raises; time grows linearly
+    with the text. lexicon: the COCO names by default.
+    """
+    lexicon = lexicon or default_lexicon()
+    sentences = list(split_sentences(text))
+    cues = {token.word for sentence in sentences for token in sentence.tokens}
+    readings: list[MentionReading] = []
+    for index, sentence in enumerate(sentences):
+        if not sentence.asks:
+            readings += _read_sentence(text, index, sentence, lexicon, cues)
+    return merge_readings(readings, lexicon)
+
+
+def find_mentions(text: str, lexicon: Lexicon | None = None) -> tuple[str, ...]:
+    """The names of the objects that a text speaks of, whatever it says or asks of them, in order of first mention."""
+    lexicon = lexicon or default_lexicon()
+    sentences = list(split_sentences(text))
+    cues = {token.word for sentence in sentences for token in sentence.tokens}
+    found = (mention.name for s in sentences for mention in read_mentions(s.tokens, lexicon, cues))
+    return tuple(dict.fromkeys(found))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MentionReading:
+    """One mention with what its sentence says of it. text: as it is written."""
+
+    sighting: Sighting
+    status: Status
+    text: str
+
+
+def merge_readings(readings: Sequence[MentionReading], lexicon: Lexicon) -> tuple[Claim, ...]:
+    """One claim per name; what is affirmed anywhere is affirmed ("no dog on the sofa, but a dog on the bed")."""
+    by_name: dict[str, list[MentionReading]] = {}
+    for reading in readings:
+        if reading.status != "unsaid":
+            by_name.setdefault(reading.sighting.mention.name, []).append(reading)
+    claims = []
+    for name, found in by_name.items():
+        affirmed = [reading.sighting for reading in found if reading.status == "affirmed"]
+        count = count_objects(affirmed, lexicon) if affirmed else None
+        claims.append(
+            Claim(
+                name=name,
+                polarity="affirmed" if affirmed else "denied",
+                count=count,
+                is_exact=count is not None and any(sighting.mention.phrase.counted for sighting in affirmed),
+                mention=found[0].text,
+            )
+        )
+    return tuple(claims)
+
+
+def describe_mentions(
+    text: str, index: int, tokens: Sequence[Token], mentions: Sequence[Mention], statuses: Sequence[Status]
+) -> list[MentionReading]:
+    """The mentions of one sentence as `merge_readings` needs them. index: of the sentence in the text."""
+    readings = []
+    for place, (mention, status) in enumerate(zip(mentions, statuses, strict=True)):
+        first, last = tokens[mention.start], tokens[mention.end - 1]
+        end = last.end - (len(last.raw) - len(last.word) if mention.possessor else 0)
+        sighting = describe_sighting(tokens, mentions, place, sentence=index)
+        readings.append(MentionReading(sighting=sighting, status=status, text=text[first.start : end]))
+    return readings
+
+
+def _read_sentence(text: str, index: int, sentence: Sentence, lexicon: Lexicon, cues: set[str]) -> list[MentionReading]:
+    mentions = read_mentions(sentence.tokens, lexicon, cues)
+    statuses = read_statuses(sentence.tokens, mentions, frozenset(lexicon.words.depictions))
+    return describe_mentions(text, index, sentence.tokens, mentions, statuses)

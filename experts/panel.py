@@ -1,0 +1,152 @@
+"""All experts of a deployment together: who is asked what, and what their answers say about a response.
+
+Every expert runs in a thread of its own with its own batches and time limit. One that fails, hangs or is too slow costs
+its own findings only: what it alone would have checked is unchecked, and a warning says so.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from PIL.Image import Image
+
+from experts.claims import Claim, ClaimExtractor, LexiconExtractor, find_mentions
+from experts.contract import Expert, ExpertError, Inquiry
+from experts.expert_worker import ExpertWorker, OnBatch
+from experts.reliability import Reliability
+from experts.verify import Check, Rule, verify_claims
+from genrm.errors import GenRMError
+from genrm.evidence import Examination
+from genrm.prompts import place_in_image
+from genrm.types import Comparison, Detection, Evidence, EvidencePair, Sighting
+
+MAX_PHRASES = 64
+"""Objects asked for per examination; a text that names more has the rest unchecked."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextVerification:
+    """What the experts found about one text. evidence: one item per claim, in the order of the text."""
+
+    evidence: tuple[Evidence, ...]
+    warnings: tuple[str, ...]
+
+
+class ExpertPanel:
+    """A `genrm.evidence.Verifier` made of experts.
+
+    extractor: finds the claims of a text. rule: how several experts are combined. reliabilities: by expert name; those
+    not named say it themselves or get the assumed values. timeout_seconds:
+    longest wait for one expert. on_batch: see `ExpertWorker`.
+    """
+
+    def __init__(
+        self,
+        experts: Sequence[Expert],
+        *,
+        extractor: ClaimExtractor | None = None,
+        rule: Rule = "weighted",
+        reliabilities: Mapping[str, Reliability] | None = None,
+        timeout_seconds: float = 10.0,
+        on_batch: OnBatch | None = None,
+    ) -> None:
+        names = [expert.name for expert in experts]
+        if len(set(names)) != len(names):
+            raise ValueError(f"Two experts have the same name: {', '.join(names)}. Name them differently.")
+        self.experts = tuple(experts)
+        self._extractor = extractor or LexiconExtractor()
+        self._rule: Rule = rule
+        self._reliabilities = {
+            expert.name: (reliabilities or {}).get(expert.name) or expert.reliability or Reliability()
+            for expert in experts
+        }
+        self._workers = [ExpertWorker(e, timeout_seconds=timeout_seconds, on_batch=on_batch) for e in experts]
+
+    async def examine(self, comparison: Comparison) -> Examination:
+        """Evidence for both responses, and sightings of all objects that the question or a response names."""
+        started = time.perf_counter()
+        claims_a, warnings_a = await self._extract(comparison.response_a)
+        claims_b, warnings_b = await self._extract(comparison.response_b)
+        asked = {*(c.name for c in (*claims_a, *claims_b)), *find_mentions(comparison.question)}
+        checks, warnings = await self._check(comparison.images, sorted(asked))
+        return Examination(
+            evidence=EvidencePair(
+                A=verify_claims(claims_a, checks, rule=self._rule), B=verify_claims(claims_b, checks, rule=self._rule)
+            ),
+            sightings=_sightings(checks, comparison.images),
+            warnings=_distinct((*warnings_a, *warnings_b, *warnings)),
+            seconds=time.perf_counter() - started,
+        )
+
+    async def verify_text(self, images: Sequence[Image], text: str) -> TextVerification:
+        """Evidence for the claims of one text."""
+        claims, warnings = await self._extract(text)
+        checks, more = await self._check(images, sorted({claim.name for claim in claims}))
+        return TextVerification(
+            evidence=verify_claims(claims, checks, rule=self._rule), warnings=_distinct((*warnings, *more))
+        )
+
+    def close(self) -> None:
+        """Let the experts' threads end. Does not wait for an expert that hangs."""
+        for worker in self._workers:
+            worker.close()
+
+    async def _extract(self, text: str) -> tuple[tuple[Claim, ...], tuple[str, ...]]:
+        try:
+            return await self._extractor.extract(text), ()
+        except GenRMError as error:
+            _log.warning("Claims could not be extracted: %s", error)
+            return (), ("The claims of a text could not be read; nothing of it was checked. The log has the reason.",)
+
+    async def _check(
+        self, images: Sequence[Image], phrases: Sequence[str]
+    ) -> tuple[dict[str, list[Check]], tuple[str, ...]]:
+        """The checks of each phrase by every expert that covers it, and what went wrong."""
+        asked, warnings = phrases[:MAX_PHRASES], []
+        if len(phrases) > MAX_PHRASES:
+            warnings.append(f"{len(phrases)} objects are named; the experts were asked for {MAX_PHRASES} of them.")
+        covered = [tuple(p for p in asked if worker.expert.covers(p)) for worker in self._workers]
+        answers = await asyncio.gather(
+            *(self._ask(worker, images, own) for worker, own in zip(self._workers, covered, strict=True))
+        )
+        checks: dict[str, list[Check]] = {}
+        for worker, own, answer in zip(self._workers, covered, answers, strict=True):
+            if isinstance(answer, str):
+                warnings.append(f"{answer} What it alone would have checked is unchecked.")
+                continue
+            for phrase in own:
+                found = tuple(detection for detection in answer if detection.phrase == phrase)
+                check = Check(detections=found, reliability=self._reliabilities[worker.expert.name])
+                checks.setdefault(phrase, []).append(check)
+        return checks, tuple(warnings)
+
+    @staticmethod
+    async def _ask(worker: ExpertWorker, images: Sequence[Image], phrases: tuple[str, ...]) -> list[Detection] | str:
+        """What one expert found in all images together, or why there is nothing."""
+        asked = (worker.detect(Inquiry(image=image, phrases=phrases)) for image in images)
+        try:
+            return [detection for found in await asyncio.gather(*asked) for detection in found]
+        except ExpertError as error:
+            return str(error)
+
+
+def _sightings(checks: Mapping[str, Sequence[Check]], images: Sequence[Image]) -> tuple[Sighting, ...]:
+    """One sighting per checked object, by the expert with the best recall, in alphabetical order: the line of evidence
+    must not tell which response is A. Boxes in several images are placed by the size of the first.
+    """
+    size = {"width": images[0].width, "height": images[0].height}
+    sightings = []
+    for phrase in sorted(checks):
+        best = max(checks[phrase], key=lambda check: check.reliability.recall)
+        boxes = sorted((d.box for d in best.detections), key=lambda box: (box[1] + box[3], box[0] + box[2]))
+        places = tuple(place_in_image((b[0] + b[2]) / 2, (b[1] + b[3]) / 2, **size) for b in boxes)
+        sightings.append(Sighting(phrase=phrase, places=places))
+    return tuple(sightings)
+
+
+def _distinct(warnings: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(warnings))

@@ -1,0 +1,83 @@
+"""What detections say about claims: supported, unsupported, contradicted or unchecked, and how probably true.
+
+Not here: which objects a text claims (`experts.claims`), who is asked and when (`experts.panel`), or what a judge
+makes of it (`genrm.judge`).
+
+Several experts are combined by a rule. `weighted`, the default, asks what is most probable given what each of them
+found and how reliable it is (`experts.reliability`); `any` believes whoever finds something; `all` believes in an
+object only if everyone who checked found it. The probabilities are those of `weighted` under every rule.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from experts.claims import Claim
+from experts.reliability import Reliability, infer_counts
+from genrm.types import Detection, Evidence, Finding
+
+Rule = Literal["weighted", "any", "all"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """What one expert that covers a phrase found of it. detections: those over its threshold, none if nothing."""
+
+    detections: tuple[Detection, ...]
+    reliability: Reliability
+
+
+Checks = Mapping[str, Sequence[Check]]
+"""Per phrase, the checks of all experts that cover it and did not fail; a phrase without any is unchecked."""
+
+
+def verify_claims(claims: Sequence[Claim], checks: Checks, *, rule: Rule = "weighted") -> tuple[Evidence, ...]:
+    """Evidence for each claim of one response, in the order of the claims."""
+    return tuple(_verify(claim, checks.get(claim.name, ()), rule) for claim in claims)
+
+
+def _verify(claim: Claim, checks: Sequence[Check], rule: Rule) -> Evidence:
+    finding: Finding = "unchecked"
+    probability = None
+    if checks:
+        exact = claim.count if claim.is_exact else None
+        numbers = [(len(check.detections), check.reliability) for check in checks]
+        posterior = infer_counts(numbers, at_least=exact or 0)
+        finding = _decide(claim, _count(posterior, [number for number, _ in numbers], rule))
+        probability = _probability(claim, posterior)
+    return Evidence(
+        phrase=claim.name,
+        mention=claim.mention,
+        polarity=claim.polarity,
+        count=claim.count,
+        finding=finding,
+        probability=probability,
+        detections=tuple(detection for check in checks for detection in check.detections),
+    )
+
+
+def _count(posterior: Sequence[float], numbers: Sequence[int], rule: Rule) -> int:
+    """How many objects the rule believes in."""
+    if rule == "any":
+        return max(numbers)
+    if rule == "all":
+        return min(numbers)
+    if posterior[0] >= 0.5:
+        return 0
+    return max(range(1, len(posterior)), key=lambda count: posterior[count])
+
+
+def _decide(claim: Claim, believed: int) -> Finding:
+    if claim.polarity == "denied":
+        return "contradicted" if believed else "supported"
+    if not believed:
+        return "unsupported"
+    return "contradicted" if claim.is_exact and claim.count != believed else "supported"
+
+
+def _probability(claim: Claim, posterior: Sequence[float]) -> float:
+    if claim.polarity == "denied":
+        return posterior[0]
+    if claim.is_exact and claim.count is not None:
+        return posterior[claim.count]
+    return 1 - posterior[0]

@@ -1,0 +1,45 @@
+"""Annotated pictures: every detection has a box in the colour of its claim, and every claim a line."""
+
+import numpy as np
+from PIL import Image
+
+from experts.annotate import FINDING_COLOURS, annotate
+from genrm.types import Detection, Evidence, Finding
+
+
+def evidence(finding: Finding, *boxes: tuple[float, float, float, float]) -> Evidence:
+    found = tuple(Detection(phrase="dog", score=0.9, box=box, expert="e", model="m") for box in boxes)
+    return Evidence(
+        phrase="dog", mention="dog", polarity="affirmed", finding=finding, probability=0.9, detections=found
+    )
+
+
+def has_colour(picture: Image.Image, colour: tuple[int, int, int]) -> bool:
+    return bool((np.asarray(picture) == colour).all(axis=-1).any())
+
+
+def test_a_box_is_drawn_in_the_colour_of_its_finding_and_scaled_with_a_small_image() -> None:
+    picture = annotate(Image.new("RGB", (100, 50)), [evidence("contradicted", (10, 20, 50, 40))])
+    assert picture.width == 480
+    assert picture.getpixel((int(30 * 4.8), int(40 * 4.8))) == FINDING_COLOURS["contradicted"]
+
+
+def test_the_image_itself_is_not_changed() -> None:
+    image = Image.new("RGB", (600, 500))
+    annotate(image, [evidence("supported", (10, 20, 50, 40))])
+    assert image.getextrema() == ((0, 0), (0, 0), (0, 0))
+
+
+def test_a_claim_without_a_box_has_its_line_below_the_image() -> None:
+    picture = annotate(Image.new("RGB", (600, 500)), [evidence("unsupported")])
+    strip = picture.crop((0, 500, 600, picture.height))
+    assert picture.height > 500
+    assert has_colour(strip, FINDING_COLOURS["unsupported"])
+
+
+def test_a_text_without_claims_says_so() -> None:
+    assert annotate(Image.new("RGB", (600, 500)), []).height > 500
+
+
+def test_no_two_findings_share_a_colour() -> None:
+    assert len(set(FINDING_COLOURS.values())) == 4

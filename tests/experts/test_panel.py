@@ -1,0 +1,121 @@
+"""The panel: every expert is asked for what it covers, and one that fails costs its own findings only."""
+
+import threading
+from collections.abc import Sequence
+
+import pytest
+from PIL import Image
+
+from experts.contract import Inquiry
+from experts.fake import FakeExpert
+from experts.lexicon import default_lexicon
+from experts.panel import MAX_PHRASES, ExpertPanel
+from experts.reliability import Reliability
+from genrm.types import Comparison, mean_support
+
+
+def comparison(picture: Image.Image, a: str, b: str, question: str = "What is there?") -> Comparison:
+    return Comparison(images=(picture,), question=question, response_a=a, response_b=b)
+
+
+def fail(_: Sequence[Inquiry]) -> None:
+    raise RuntimeError("weights on fire")
+
+
+async def test_the_response_that_hallucinates_is_supported_less(picture: Image.Image) -> None:
+    panel = ExpertPanel([FakeExpert({"dog": 1})])
+    found = await panel.examine(comparison(picture, "There is a dog.", "There is a cat."))
+    panel.close()
+    assert [e.finding for e in found.evidence.A] == ["supported"]
+    assert [e.finding for e in found.evidence.B] == ["unsupported"]
+    a, b = mean_support(found.evidence.A), mean_support(found.evidence.B)
+    assert a is not None
+    assert b is not None
+    assert a > b
+
+
+async def test_exchanging_the_responses_exchanges_the_evidence_and_leaves_the_sightings(picture: Image.Image) -> None:
+    panel = ExpertPanel([FakeExpert({"dog": 2, "zebra": 1})])
+    given = comparison(picture, "There are two dogs and a zebra.", "There is no bear.", "Is there an apple?")
+    one, two = await panel.examine(given), await panel.examine(given.swap())
+    panel.close()
+    assert one.evidence == two.evidence.swap()
+    assert one.sightings == two.sightings
+    assert [s.phrase for s in one.sightings] == ["apple", "bear", "dog", "zebra"]
+
+
+async def test_objects_of_the_question_are_sighted_with_their_places(picture: Image.Image) -> None:
+    panel = ExpertPanel([FakeExpert({"dog": 2})])
+    found = await panel.examine(comparison(picture, "On the left.", "On the right.", "Where is the dog?"))
+    panel.close()
+    assert [(s.phrase, s.places) for s in found.sightings] == [("dog", ("upper left", "upper left"))]
+
+
+async def test_a_phrase_outside_every_vocabulary_is_unchecked(picture: Image.Image) -> None:
+    panel = ExpertPanel([FakeExpert(vocabulary=frozenset({"cat"}))])
+    found = await panel.verify_text([picture], "There is a dog.")
+    panel.close()
+    assert [e.finding for e in found.evidence] == ["unchecked"]
+    assert found.warnings == ()
+
+
+async def test_an_expert_that_raises_costs_its_own_findings_only(picture: Image.Image) -> None:
+    broken = FakeExpert(name="broken", behave=fail)
+    panel = ExpertPanel([broken, FakeExpert({"dog": 1}, vocabulary=frozenset({"dog"}))])
+    found = await panel.verify_text([picture], "There is a dog and a cat.")
+    panel.close()
+    assert [e.finding for e in found.evidence] == ["supported", "unchecked"]
+    (warning,) = found.warnings
+    assert "'broken'" in warning
+    assert "fire" not in warning
+
+
+async def test_an_expert_that_hangs_costs_its_own_findings_only(picture: Image.Image, release: threading.Event) -> None:
+    slow = FakeExpert(name="slow", behave=lambda _: release.wait(20))
+    panel = ExpertPanel([slow, FakeExpert({"dog": 1})], timeout_seconds=0.2)
+    found = await panel.verify_text([picture], "There is a dog.")
+    panel.close()
+    assert [e.finding for e in found.evidence] == ["supported"]
+    assert "'slow' did not answer within 0.2 s" in found.warnings[0]
+
+
+async def test_a_text_with_very_many_objects_has_the_rest_unchecked(picture: Image.Image) -> None:
+    expert = FakeExpert()
+    panel = ExpertPanel([expert])
+    names = sorted(default_lexicon().names)
+    found = await panel.verify_text([picture], " ".join(f"There is a {name}." for name in names))
+    panel.close()
+    assert len(expert.batches[0][0].phrases) == MAX_PHRASES
+    assert sum(e.finding == "unchecked" for e in found.evidence) == len(found.evidence) - MAX_PHRASES
+    assert "asked for 64 of them" in found.warnings[0]
+
+
+async def test_a_text_without_objects_has_no_evidence(picture: Image.Image) -> None:
+    expert = FakeExpert()
+    panel = ExpertPanel([expert])
+    assert (await panel.verify_text([picture], "It is a lovely day.")).evidence == ()
+    panel.close()
+    assert expert.batches == []
+
+
+async def test_several_images_are_all_looked_at(picture: Image.Image) -> None:
+    panel = ExpertPanel([FakeExpert({"dog": 1})])
+    (evidence,) = (await panel.verify_text([picture, picture], "There are two dogs.")).evidence
+    panel.close()
+    assert evidence.finding == "supported"
+
+
+def test_two_experts_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="same name"):
+        ExpertPanel([FakeExpert(), FakeExpert()])
+
+
+async def test_what_was_measured_of_an_expert_is_what_its_silence_weighs(picture: Image.Image) -> None:
+    good = Reliability(recall=0.99, false_alarm_rate=0.01)
+    measured, assumed = ExpertPanel([FakeExpert(reliability=good)]), ExpertPanel([FakeExpert()])
+    values = [(await p.verify_text([picture], "There is a dog.")).evidence[0].probability for p in (measured, assumed)]
+    measured.close()
+    assumed.close()
+    assert values[0] is not None
+    assert values[1] is not None
+    assert values[0] < values[1]
