@@ -10,17 +10,19 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
+from experts.panel import ExpertPanel
 from genrm.engines.contract import Engine
 from service.body_limit import BodyLimit
 from service.connection import cancel_all
 from service.engine_choice import build_engine
 from service.error_responses import install_error_handlers
+from service.expert_choice import load_panel
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.observation import count_waiting
 from service.openapi import install_schema
 from service.request_log import RequestLog
-from service.routes import health, judge, metrics, models
+from service.routes import documentation, health, judge, metrics, models, verify
 from service.settings import Settings
 
 DESCRIPTION = (
@@ -29,20 +31,32 @@ DESCRIPTION = (
 )
 
 
-def create_app(settings: Settings, build: Callable[[Settings, Metrics], Engine] = build_engine) -> FastAPI:
+def create_app(
+    settings: Settings,
+    build: Callable[[Settings, Metrics], Engine] = build_engine,
+    build_experts: Callable[[Settings, Metrics], ExpertPanel | None] = load_panel,
+) -> FastAPI:
     """The application. The engine is built and started in the background when the server starts the application.
 
-    build: makes the engine, which may report its work to the metrics. It runs in a thread because it may import for
-    seconds.
+    build, build_experts: make the engine and the vision experts, which may report their work to the metrics. They run
+    in a thread because they may import for seconds.
     """
     app = FastAPI(
-        title="VL-GenRM", version=version("vl-genrm"), description=DESCRIPTION, lifespan=_live, redirect_slashes=False
+        title="VL-GenRM",
+        version=version("vl-genrm"),
+        description=DESCRIPTION,
+        lifespan=_live,
+        redirect_slashes=False,
+        docs_url=None,  # the framework's pages load scripts from another host; `routes.documentation` is ours
+        redoc_url=None,
     )
     app.state.settings = settings
     app.state.metrics = series = Metrics()
-    app.state.lifecycle = lifecycle = Lifecycle(settings, lambda: build(settings, series))
+    app.state.lifecycle = lifecycle = Lifecycle(
+        settings, lambda: build(settings, series), lambda: build_experts(settings, series)
+    )
     series.track_waiting(lambda: count_waiting(lifecycle.engine))
-    for router in (judge.router, models.router, health.router, metrics.router):
+    for router in (judge.router, verify.router, models.router, health.router, metrics.router, documentation.router):
         app.include_router(router)
     install_error_handlers(app)
     install_schema(app)

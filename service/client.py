@@ -1,9 +1,10 @@
 """The Python client of the service, for threads and for asyncio.
 
-from service.client import Client
+    from service.client import Client
 
-with Client("http://127.0.0.1:8000") as client: verdict = client.judge("dogs.png", question="How many dogs?", a="Two.",
-b="Three.") print(verdict.preferred, verdict.probabilities, verdict.critique)
+    with Client("http://127.0.0.1:8000") as client:
+        verdict = client.judge("dogs.png", question="How many dogs?", a="Two.", b="Three.")
+    print(verdict.preferred, verdict.probabilities, verdict.critique)
 
 Images are sent as files, so nothing grows by base64. Whatever the service refuses is raised as `ServiceError` with the
 fields of its error body. Fields that a newer service adds to a verdict are ignored.
@@ -22,15 +23,27 @@ from service.exchange import (
     ServiceError,
     StreamEvent,
     build_form,
+    build_verify_form,
     check_url,
     read_error,
     read_models,
+    read_png,
     read_verdict,
+    read_verification,
     translate_failures,
 )
-from service.schemas import CritiqueDelta, JudgeResponse, ModelCard
+from service.schemas import CritiqueDelta, JudgeResponse, ModelCard, VerifyResponse
 
-__all__ = ["AsyncClient", "Client", "CritiqueDelta", "JudgeResponse", "ModelCard", "Options", "ServiceError"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "CritiqueDelta",
+    "JudgeResponse",
+    "ModelCard",
+    "Options",
+    "ServiceError",
+    "VerifyResponse",
+]
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_TIMEOUT_SECONDS = 120.0
@@ -82,12 +95,26 @@ class Client:
                     response.read()
                     raise read_error(response)
                 events = EventReader(response)
-                for line in response.iter_lines():
-                    if (event := events.read(line)) is not None:
-                        yield event
+                for chunk in response.iter_bytes():
+                    yield from events.read(chunk)
             finally:
                 response.close()
         events.check_end()
+
+    def verify(self, image: Picture | Sequence[Picture], text: str) -> VerifyResponse:
+        """Which objects a text about one or more images claims, and what vision experts found of each.
+
+        Raises ServiceError, also where no experts are loaded, and InvalidImageError if a file cannot be read.
+        """
+        with translate_failures(self.url):
+            response = self._http.post("/v1/verify", **build_verify_form(image, text))
+        return read_verification(response)
+
+    def annotate(self, image: Picture, text: str) -> bytes:
+        """The image as PNG with the claims of a text and the boxes found drawn on it. Raises as `verify` does."""
+        with translate_failures(self.url):
+            response = self._http.post("/v1/verify?annotated=png", **build_verify_form(image, text))
+        return read_png(response)
 
     def models(self) -> list[ModelCard]:
         """The models that are served; empty while one is loading. Raises ServiceError."""
@@ -146,12 +173,24 @@ class AsyncClient:
                     await response.aread()
                     raise read_error(response)
                 events = EventReader(response)
-                async for line in response.aiter_lines():
-                    if (event := events.read(line)) is not None:
+                async for chunk in response.aiter_bytes():
+                    for event in events.read(chunk):
                         yield event
             finally:
                 await response.aclose()
         events.check_end()
+
+    async def verify(self, image: Picture | Sequence[Picture], text: str) -> VerifyResponse:
+        """As `Client.verify`."""
+        with translate_failures(self.url):
+            response = await self._http.post("/v1/verify", **build_verify_form(image, text))
+        return read_verification(response)
+
+    async def annotate(self, image: Picture, text: str) -> bytes:
+        """As `Client.annotate`."""
+        with translate_failures(self.url):
+            response = await self._http.post("/v1/verify?annotated=png", **build_verify_form(image, text))
+        return read_png(response)
 
     async def models(self) -> list[ModelCard]:
         """As `Client.models`."""

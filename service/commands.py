@@ -1,4 +1,4 @@
-"""The commands `vl-genrm serve` and `vl-genrm judge`.
+"""The commands `vl-genrm serve`, `vl-genrm judge` and `vl-genrm verify`.
 
 Only the standard library and typer are imported here at the top: everything heavy waits until a command runs. Flags
 override the `GENRM_` environment variables of the same name. Foreseen errors are raised as they are; the root command
@@ -27,6 +27,12 @@ EngineUrlOption = Annotated[
 ]
 
 
+ExpertsOption = Annotated[
+    str | None,
+    typer.Option(help="Vision experts: auto, none, shipped, grounding-dino:MODEL, detector:MODEL, detectron2:CONFIG."),
+]
+
+
 def serve(
     *,
     host: Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")] = None,
@@ -40,6 +46,7 @@ def serve(
         int | None, typer.Option(help="Tokens of all readings that run together. Default: 65536.")
     ] = None,
     engine_url: EngineUrlOption = None,
+    experts: ExpertsOption = None,
     max_tokens: Annotated[int | None, typer.Option(help="Most tokens per critique. Default: 512.")] = None,
     tie_margin: Annotated[float | None, typer.Option(help="Largest |P(A) - P(B)| that is a tie.")] = None,
     min_label_mass: Annotated[float | None, typer.Option(help="Label mass below which the judge abstains.")] = None,
@@ -87,6 +94,7 @@ def judge(
     adapter: AdapterOption = None,
     device: DeviceOption = None,
     engine_url: EngineUrlOption = None,
+    experts: ExpertsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as the service's JSON.")] = False,
 ) -> None:
     """Judge two answers about an image: which is better, why, and how likely."""
@@ -96,14 +104,15 @@ def judge(
     if temperature is not None:
         options["temperature"] = temperature
     if url is not None:
-        for name, value in (("--adapter", adapter), ("--device", device), ("--engine-url", engine_url)):
+        local = (("--adapter", adapter), ("--device", device), ("--engine-url", engine_url), ("--experts", experts))
+        for name, value in local:
             if value is not None:
                 raise typer.BadParameter(f"{name} has no effect on a running service; drop it, or drop --url.")
         verdict = _ask_service(url, images, question, a, b, options if model is None else {**options, "model": model})
     else:
         from service.settings import load_settings
 
-        settings = load_settings(model=model, adapter=adapter, device=device, engine_url=engine_url)
+        settings = load_settings(model=model, adapter=adapter, device=device, engine_url=engine_url, experts=experts)
         verdict = asyncio.run(_judge_here(settings, images, question, a, b, options))
     _print_verdict(verdict, as_json=as_json)
 
@@ -139,3 +148,43 @@ def _print_verdict(verdict: "JudgeResponse", *, as_json: bool) -> None:
     from service.terminal import render_verdict
 
     Console(highlight=False).print(render_verdict(verdict))
+
+
+def verify(
+    image: Annotated[Path, typer.Argument(help="A PNG, JPEG, WebP or GIF file.")],
+    *,
+    text: Annotated[str, typer.Option(help="What is checked: any text about the image.")],
+    annotated: Annotated[
+        Path | None, typer.Option(help="Write the picture with boxes and claims here, as PNG.")
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="A running service to ask. Default: load the experts here.")] = None,
+    experts: ExpertsOption = None,
+    device: DeviceOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the service's JSON.")] = False,
+) -> None:
+    """Check which objects a text claims or denies, and what vision experts find of them."""
+    if url is not None:
+        for name, value in (("--experts", experts), ("--device", device)):
+            if value is not None:
+                raise typer.BadParameter(f"{name} has no effect on a running service; drop it, or drop --url.")
+        from service.client import Client
+
+        with Client(url) as client:
+            found = client.verify(image, text)
+            picture = client.annotate(image, text) if annotated is not None else b""
+    else:
+        from service.settings import load_settings
+        from service.verifying import verify_here
+
+        settings = load_settings(experts=experts, device=device)
+        found, picture = asyncio.run(verify_here(settings, image, text, draw=annotated is not None))
+    if annotated is not None:
+        annotated.write_bytes(picture)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+        return
+    from rich.console import Console
+
+    from service.terminal import render_verification
+
+    Console(highlight=False).print(render_verification(found))

@@ -32,6 +32,7 @@ Code = Literal[
     "method_not_allowed",
     "missing_field",
     "model_not_found",
+    "no_experts",
     "not_found",
     "not_ready",
     "remote_image_refused",
@@ -45,6 +46,7 @@ Code = Literal[
 HTTP_STATUS: dict[Code, int] = {
     "not_found": 404,
     "model_not_found": 404,
+    "no_experts": 404,
     "method_not_allowed": 405,
     "body_too_large": 413,
     "image_too_large": 413,
@@ -67,7 +69,7 @@ HTTP_STATUS: dict[Code, int] = {
 assert set(HTTP_STATUS) == set(get_args(Code))
 
 MEANING: dict[int, str] = {
-    404: "Nothing lies at this URL, or no model of that name is served.",
+    404: "Nothing lies at this URL, no model of that name is served, or no vision experts are loaded.",
     405: "The URL exists and does not take this method.",
     413: "The body, an image or a text is over its limit.",
     415: "The body is neither JSON nor a form, or an image is not a PNG, JPEG, WebP or GIF that can be read.",

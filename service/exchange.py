@@ -15,8 +15,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from genrm.errors import GenRMError, InvalidImageError
+from genrm.evidence import ExpertUse
 from genrm.types import Mode
-from service.schemas import CritiqueDelta, ErrorBody, JudgeResponse, ModelCard, ModelList
+from service.schemas import CritiqueDelta, ErrorBody, JudgeResponse, ModelCard, ModelList, VerifyResponse
 
 Picture = str | Path | bytes | Image.Image
 """A file's path, a file's bytes, or a decoded picture."""
@@ -35,6 +36,7 @@ class Options(TypedDict, total=False):
     temperature: float
     seed: int
     max_tokens: int
+    experts: ExpertUse
     model: str
     id: str
 
@@ -43,8 +45,9 @@ class ServiceError(GenRMError, RuntimeError):
     """The service refused a request, failed, or could not be reached.
 
     `status` is the HTTP status, None when there was no whole answer. `type`, `code` and `param` are those of the error
-    body; without one `code` is `connection_failed` or `not_understood`. 503 and `connection_failed` may go well later;
-    the rest will not.
+    body; without one `code` is `connection_failed`, `timed_out` or `not_understood`. What may go well later: status 503
+    and, without a status, the codes `connection_failed` and `timed_out` and, from inside a stream, `engine_failed` and
+    `shutting_down`. The rest will not.
     """
 
     def __init__(
@@ -72,6 +75,15 @@ def check_url(url: str) -> str:
         raise ServiceError(
             f"The service's URL is {url!r}; it must begin with http:// or https://, as http://127.0.0.1:8000."
         )
+    try:
+        host = httpx.URL(url).host
+    except httpx.InvalidURL:
+        host = ""
+    if not host:
+        raise ServiceError(
+            f"The service's URL is {url!r}, which names no host and port that can be reached. Give one such as "
+            "http://127.0.0.1:8000."
+        )
     return url
 
 
@@ -82,13 +94,21 @@ def build_form(
 
     Raises InvalidImageError if there is no image or a file cannot be read.
     """
+    fields = {"question": question, "response_a": a, "response_b": b, **options, "stream": str(stream).lower()}
+    return _build_form(image, {name: str(value) for name, value in fields.items() if value is not None})
+
+
+def build_verify_form(image: Picture | Sequence[Picture], text: str) -> dict[str, Any]:
+    """Arguments for an HTTP request that asks for a verification. Raises as `build_form` does."""
+    return _build_form(image, {"text": text})
+
+
+def _build_form(image: Picture | Sequence[Picture], data: dict[str, str]) -> dict[str, Any]:
     pictures = [image] if isinstance(image, Picture) else list(image)
     if not pictures:
         raise InvalidImageError(
             "No image is given; at least one is needed. Pass a path, bytes or a picture.", param="image"
         )
-    fields = {"question": question, "response_a": a, "response_b": b, **options, "stream": str(stream).lower()}
-    data = {name: str(value) for name, value in fields.items() if value is not None}
     return {"data": data, "files": [("image", (f"image-{i}", read_picture(one))) for i, one in enumerate(pictures)]}
 
 
@@ -115,6 +135,21 @@ def read_verdict(response: httpx.Response) -> JudgeResponse:
         raise read_error(response)
     with _understood(response):
         return JudgeResponse.model_validate_json(response.content, extra="ignore")
+
+
+def read_verification(response: httpx.Response) -> VerifyResponse:
+    """The verification in an answer. Raises ServiceError if it is an error or nothing we know."""
+    if response.is_error:
+        raise read_error(response)
+    with _understood(response):
+        return VerifyResponse.model_validate_json(response.content, extra="ignore")
+
+
+def read_png(response: httpx.Response) -> bytes:
+    """The picture in an answer, PNG. Raises ServiceError if it is an error."""
+    if response.is_error:
+        raise read_error(response)
+    return response.content
 
 
 def read_models(response: httpx.Response) -> list[ModelCard]:
@@ -166,15 +201,25 @@ def translate_failures(url: str) -> Iterator[None]:
 
 
 class EventReader:
-    """Reads the lines of one stream of server-sent events. response: the answer they come in."""
+    """Reads one stream of server-sent events. response: the answer they come in.
+
+    Lines end at a line feed only: `httpx` would end them at U+2028 and its like too, which stand unescaped in JSON.
+    """
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
         self._name = ""
+        self._begun_line = b""
         self._ended = False
 
-    def read(self, line: str) -> StreamEvent | None:
-        """The event that `line` completes, if it does. Raises ServiceError for the event `error` and for nonsense."""
+    def read(self, chunk: bytes) -> Iterator[StreamEvent]:
+        """The events that `chunk` completes. Raises ServiceError for the event `error` and for nonsense."""
+        *lines, self._begun_line = (self._begun_line + chunk).split(b"\n")
+        for line in lines:
+            if (event := self._read_line(line.removesuffix(b"\r").decode("utf-8", "replace"))) is not None:
+                yield event
+
+    def _read_line(self, line: str) -> StreamEvent | None:
         field, _, value = line.partition(": ")
         if field == "event":
             self._name = value

@@ -1,62 +1,96 @@
-"""Reads the body of a judgement, JSON or multipart form, into fields and undecoded pictures.
+"""Reads the body of a judgement or verification, JSON or multipart form, into fields and undecoded pictures.
 
 JSON is taken strictly (`"3"` is no integer); a form's parts are all text, so there numbers and booleans are read from
-text.
+text. The number of a JSON body's values is limited before a parser builds them: of a few bytes each, they would take
+hundreds of times as much memory, and the checks of each its time.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from fastapi import Request
 from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
+from genrm.types import WireModel
 from service.errors import RefusalError
 from service.intake import Picture
-from service.schemas import JudgeFields, JudgeRequest
+from service.schemas import ImageFields, JudgeFields, JudgeRequest, VerifyFields, VerifyRequest
 from service.settings import Settings
 from service.validation import refuse_invalid, shorten
 
 JSON_TYPE = "application/json"
 FORM_TYPE = "multipart/form-data"
 _FILE_FIELDS = ("image", "images")
+_MAX_JSON_SIGNS = 4_000
+"""Commas, opening brackets and quotes of a JSON body outside of its strings: more than any judgement needs."""
+_JSON_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+
+
+_Fields = TypeVar("_Fields", bound=WireModel)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Incoming:
-    """A judgement that was asked for: its fields, and its pictures as they came in."""
+class Incoming(Generic[_Fields]):
+    """What was asked for: its fields, and its pictures as they came in."""
 
-    fields: JudgeFields
+    fields: _Fields
     pictures: tuple[Picture, ...]
 
 
-async def read_judge_request(request: Request, settings: Settings) -> Incoming:
-    """The request's body, checked against its schema.
+async def read_judge_request(request: Request, settings: Settings) -> Incoming[JudgeFields]:
+    """The body of a judgement, checked against its schema.
 
-    Raises RefusalError: another content type, malformed, fields missing or unknown, `samples` or
+    Raises RefusalError: another content type, malformed, too many values, fields missing or unknown, `samples` or
     `max_tokens` over the settings' limits.
     """
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type == JSON_TYPE:
-        incoming = _read_json(await request.body())
-    elif content_type == FORM_TYPE:
-        incoming = await _read_form(request, settings)
-    else:
-        raise RefusalError(
-            "unsupported_media_type",
-            f"The body's content type is {shorten(content_type) or 'not given'!r}; {JSON_TYPE} and {FORM_TYPE} are "
-            "allowed. Set the Content-Type header to what the body is.",
-        )
+    incoming = await _read_body(request, settings, JudgeRequest, JudgeFields)
     _check_limits(incoming.fields, settings)
     return incoming
 
 
-def _read_json(body: bytes) -> Incoming:
+async def read_verify_request(request: Request, settings: Settings) -> Incoming[VerifyFields]:
+    """The body of a verification, checked against its schema. Raises RefusalError as `read_judge_request` does, also
+    for a text over its limit.
+    """
+    incoming = await _read_body(request, settings, VerifyRequest, VerifyFields)
+    num_characters = len(incoming.fields.text)
+    if num_characters > settings.max_text_characters:
+        raise RefusalError(
+            "text_too_long",
+            f"The text has {num_characters:,} characters; the limit is {settings.max_text_characters:,}. Shorten it, "
+            "or raise GENRM_MAX_TEXT_CHARACTERS.",
+            param="text",
+        )
+    return incoming
+
+
+async def _read_body(
+    request: Request, settings: Settings, as_json: type[_Fields], as_form: type[_Fields]
+) -> Incoming[_Fields]:
+    """as_json: the fields and the images; as_form: the fields alone, since a form has its images as files."""
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type == JSON_TYPE:
+        return _read_json(await request.body(), settings, as_json)
+    if content_type == FORM_TYPE:
+        return await _read_form(request, settings, as_form)
+    raise RefusalError(
+        "unsupported_media_type",
+        f"The body's content type is {shorten(content_type) or 'not given'!r}; {JSON_TYPE} and {FORM_TYPE} are "
+        "allowed. Set the Content-Type header to what the body is.",
+    )
+
+
+def _read_json(body: bytes, settings: Settings, as_json: type[_Fields]) -> Incoming[_Fields]:
+    _check_structure(body, settings)
     try:
-        fields = JudgeRequest.model_validate_json(body, strict=True)
+        fields = as_json.model_validate_json(body, strict=True)
     except ValidationError as error:
-        raise refuse_invalid(error.errors(), known=list(JudgeRequest.model_fields)) from None
+        raise refuse_invalid(error.errors(), known=list(as_json.model_fields)) from None
+    assert isinstance(fields, ImageFields)
     if fields.image is not None and fields.images is not None:
         raise RefusalError(
             "invalid_value", "Both 'image' and 'images' are given; one of them is allowed. Drop one.", param="image"
@@ -67,24 +101,46 @@ def _read_json(body: bytes) -> Incoming:
     return Incoming(fields=fields, pictures=tuple(pictures))
 
 
-async def _read_form(request: Request, settings: Settings) -> Incoming:
+def _check_structure(body: bytes, settings: Settings) -> None:
+    """Raise RefusalError if a JSON body has more values than any judgement. Texts within their limit may look as they
+    like.
+    """
+    num_signs = _count_signs(body)
+    if num_signs <= _MAX_JSON_SIGNS:
+        return
+    most_in_texts = 3 * settings.max_text_characters
+    if num_signs > _MAX_JSON_SIGNS + most_in_texts or _count_signs(_JSON_STRING.sub(b"", body)) > _MAX_JSON_SIGNS:
+        raise RefusalError(
+            "body_too_large",
+            f"The JSON body has {num_signs:,} commas, brackets and quotes; no judgement needs more than "
+            f"{_MAX_JSON_SIGNS:,} beside its texts. Send only the fields that the documentation lists, and shorter "
+            "texts if they are full of these signs.",
+        )
+
+
+def _count_signs(body: bytes) -> int:
+    return sum(body.count(sign) for sign in (b",", b"[", b"{", b'"'))
+
+
+async def _read_form(request: Request, settings: Settings, as_form: type[_Fields]) -> Incoming[_Fields]:
     try:
         # The body as a whole is limited already; the parser's smaller cap on text parts would only hide our messages.
         form = await request.form(max_part_size=settings.max_body_bytes)
-    except HTTPException:
+    except (HTTPException, UnicodeError):  # the latter: a declared charset that cannot be decoded from
         raise RefusalError(
             "invalid_multipart",
             "The body is not a valid multipart form. Let an HTTP library build it, boundary included.",
         ) from None
     try:
-        fields = _read_form_fields({name: value for name, value in form.items() if name not in _FILE_FIELDS}, form)
+        texts = {name: value for name, value in form.items() if name not in _FILE_FIELDS}
+        fields = _read_form_fields(texts, form, as_form)
         pictures = [await _read_upload(name, part) for name, part in form.multi_items() if name in _FILE_FIELDS]
     finally:
         await form.close()
     return Incoming(fields=fields, pictures=tuple(pictures))
 
 
-def _read_form_fields(texts: Mapping[str, UploadFile | str], form: FormData) -> JudgeFields:
+def _read_form_fields(texts: Mapping[str, UploadFile | str], form: FormData, as_form: type[_Fields]) -> _Fields:
     for name, value in texts.items():
         if isinstance(value, UploadFile):
             raise RefusalError(
@@ -101,9 +157,9 @@ def _read_form_fields(texts: Mapping[str, UploadFile | str], form: FormData) -> 
                 param=shorten(name),
             )
     try:
-        return JudgeFields.model_validate(texts)
+        return as_form.model_validate(texts)
     except ValidationError as error:
-        raise refuse_invalid(error.errors(), known=[*_FILE_FIELDS, *JudgeFields.model_fields]) from None
+        raise refuse_invalid(error.errors(), known=[*_FILE_FIELDS, *as_form.model_fields]) from None
 
 
 async def _read_upload(name: str, part: UploadFile | str) -> Picture:

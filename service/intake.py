@@ -1,8 +1,8 @@
 """Pictures on their way in: data URLs and uploaded files become decoded images.
 
-Everything that can be refused cheaply is refused first: the number of pictures, remote URLs, and the byte size that
-base64 text will decode to. Decoding itself (`genrm.media`) runs in a thread so that the event loop keeps serving.
-Nothing is ever fetched.
+Everything that can be refused cheaply is refused first, for all pictures of a request before any of them is decoded:
+their number, remote URLs, the byte size that base64 text will decode to, and the pixels that headers announce. Reading
+and decoding (`genrm.media`) run in a thread so that the event loop keeps serving. Nothing is ever fetched.
 """
 
 import asyncio
@@ -15,11 +15,15 @@ from dataclasses import dataclass
 from PIL.Image import Image
 
 from genrm.errors import InvalidImageError
+from genrm.image_header import read_header
 from genrm.media import ImageLimits, decode_image
 from service.errors import RefusalError, describe_failure
 from service.validation import shorten
 
-_DATA_URL = re.compile(r"data:[\w.+-]*/?[\w.+-]*(?:;[\w.+-]+=[^;,]*)*;base64,", re.IGNORECASE)
+_DATA_HEADER = re.compile(r"data:[\w.+-]*(?:/[\w.+-]*)?(?:;[\w.+-]+=[^;]*)*;base64", re.IGNORECASE)
+_MAX_DATA_HEADER_CHARACTERS = 200
+_MAX_TOTAL_PIXELS_FACTOR = 2
+"""Pixels of all pictures of a request together, as a multiple of what one may have."""
 _URL_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
 
@@ -54,13 +58,39 @@ async def decode_pictures(pictures: Sequence[Picture], *, limits: ImageLimits) -
             "GENRM_MAX_IMAGES.",
             param="images",
         )
-    return await asyncio.to_thread(lambda: tuple(_decode(picture, limits) for picture in pictures))
+    return await asyncio.to_thread(_decode_all, pictures, limits)
 
 
-def _decode(picture: Picture, limits: ImageLimits) -> Image:
-    data = (
-        picture.content if isinstance(picture.content, bytes) else read_data_url(picture.content, picture.param, limits)
-    )
+def _decode_all(pictures: Sequence[Picture], limits: ImageLimits) -> tuple[Image, ...]:
+    files = [_read_file(picture, limits) for picture in pictures]
+    num_pixels = sum(_count_pixels(picture, data, limits) for picture, data in zip(pictures, files, strict=True))
+    if num_pixels > _MAX_TOTAL_PIXELS_FACTOR * limits.max_image_pixels:
+        raise RefusalError(
+            "image_too_large",
+            f"The {len(pictures)} images have {num_pixels / 1e6:.1f} MP together; the limit is "
+            f"{_MAX_TOTAL_PIXELS_FACTOR * limits.max_image_pixels / 1e6:g} MP, {_MAX_TOTAL_PIXELS_FACTOR} times that "
+            "of one image. Resize them, send fewer, or raise GENRM_MAX_IMAGE_PIXELS.",
+            param="images",
+        )
+    return tuple(_decode(picture, data, limits) for picture, data in zip(pictures, files, strict=True))
+
+
+def _read_file(picture: Picture, limits: ImageLimits) -> bytes:
+    if isinstance(picture.content, bytes):
+        return picture.content
+    return read_data_url(picture.content, picture.param, limits)
+
+
+def _count_pixels(picture: Picture, data: bytes, limits: ImageLimits) -> int:
+    """What a decoder would allocate, by the file's header. Raises RefusalError if that alone is reason enough."""
+    header = read_header(data) if len(data) <= limits.max_image_bytes else None
+    num_pixels = 0 if header is None else header.width * header.height
+    if not 0 < num_pixels <= limits.max_image_pixels:
+        _decode(picture, data, limits)  # refuses it, in its own words and before any pixel
+    return num_pixels
+
+
+def _decode(picture: Picture, data: bytes, limits: ImageLimits) -> Image:
     try:
         return decode_image(data, limits=limits)
     except InvalidImageError as error:
@@ -73,10 +103,11 @@ def read_data_url(url: str, param: str, limits: ImageLimits) -> bytes:
     param: the field that holds it, for the message. Raises RefusalError for remote and other URLs, for base64 that is
     not strictly valid, and for content over `limits.max_image_bytes`, the last without decoding it.
     """
-    header = _DATA_URL.match(url)
-    if header is None:
+    header, comma, _ = url[:_MAX_DATA_HEADER_CHARACTERS].partition(",")
+    if not comma or not _DATA_HEADER.fullmatch(header):
         raise _refuse_url(url, param)
-    num_bytes = (len(url) - header.end()) * 3 // 4
+    start = len(header) + 1
+    num_bytes = (len(url) - start) * 3 // 4
     if num_bytes - 2 > limits.max_image_bytes:
         raise RefusalError(
             "image_too_large",
@@ -85,7 +116,7 @@ def read_data_url(url: str, param: str, limits: ImageLimits) -> bytes:
             param=param,
         )
     try:
-        return base64.b64decode(url[header.end() :], validate=True)
+        return base64.b64decode(url[start:], validate=True)
     except (binascii.Error, ValueError):
         raise RefusalError(
             "invalid_value",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from PIL.Image import Image
 
+from genrm.evidence import ExpertUse
 from genrm.judge import Judge, JudgeOptions
 from genrm.prompts import PROMPT_VERSION
 from genrm.types import Comparison, Response, Verdict
@@ -49,6 +50,7 @@ class Judging:
             temperature=fields.temperature,
             seed=fields.seed,
             max_tokens=fields.max_tokens or self.settings.max_tokens,
+            experts=fields.experts or self.settings.expert_use,
         )
         with self.metrics.running.track_inprogress():
             verdict = await self.judge.judge(comparison, options, on_text=on_critique)
@@ -62,6 +64,7 @@ class Judging:
             "completion_tokens": response.usage.completion_tokens,
             "queue_ms": round(response.timings_ms.queue, 1),
             "media_ms": round(response.timings_ms.media, 1),
+            "experts_ms": round(response.timings_ms.experts, 1),
             "engine_ms": round(response.timings_ms.engine, 1),
         }
         return response
@@ -78,6 +81,17 @@ class Judging:
             created=int(time.time()),
             model=self.model,
             prompt_version=PROMPT_VERSION,
+        )
+
+
+def require_experts(asked: ExpertUse | None, judge: Judge) -> None:
+    """Raise RefusalError if the request wants experts and none are loaded: an option must not do nothing."""
+    if asked not in (None, "off") and judge.verifier is None:
+        raise RefusalError(
+            "invalid_value",
+            f"Field 'experts' is {asked!r}, and this service has no vision experts. Leave it out, or start the service "
+            "with GENRM_EXPERTS.",
+            param="experts",
         )
 
 

@@ -6,10 +6,12 @@ nothing new is taken.
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable
 from typing import Literal
 
+from experts.panel import ExpertPanel
 from genrm.engines.contract import Engine
 from genrm.errors import GenRMError
 from genrm.judge import Judge
@@ -20,6 +22,7 @@ from service.settings import Settings
 
 Phase = Literal["loading", "ready", "stopping", "failed"]
 EngineBuilder = Callable[[], Engine]
+PanelBuilder = Callable[[], ExpertPanel | None]
 
 _logger = logging.getLogger(__name__)
 
@@ -30,13 +33,15 @@ class Lifecycle:
     phase: where the service is in its life. error: why loading failed. created: start time, seconds since 1970.
     """
 
-    def __init__(self, settings: Settings, build: EngineBuilder) -> None:
+    def __init__(self, settings: Settings, build: EngineBuilder, build_panel: PanelBuilder = lambda: None) -> None:
         self.phase: Phase = "loading"
         self.error: Exception | None = None
         self.created = int(time.time())
         self._settings = settings
         self._build = build
+        self._build_panel = build_panel
         self._engine: Engine | None = None
+        self._panel: ExpertPanel | None = None
         self._judge: Judge | None = None
         self._loaded = asyncio.Event()
 
@@ -57,13 +62,16 @@ class Lifecycle:
         try:
             self._engine = await asyncio.to_thread(self._build)
             await self._engine.start()
+            self._panel = await asyncio.to_thread(self._build_panel)
         except Exception as error:
             if not isinstance(error, GenRMError):
                 _logger.exception("The model could not be loaded.")
-            self.phase, self.error = "failed", error
+            if self.phase == "loading":  # from the stop signal on nobody waits for the model
+                self.phase, self.error = "failed", error
             return
         self._judge = Judge(
             self._engine,
+            verifier=self._panel,
             rules=self._settings.verdict_rules,
             max_text_characters=self._settings.max_text_characters,
         )
@@ -75,8 +83,10 @@ class Lifecycle:
         self.phase = "stopping"
 
     async def close(self) -> None:
-        """Close the engine, if there is one."""
+        """Close the engine and the experts, if there are any."""
         self.stop_accepting()
+        if self._panel is not None:
+            self._panel.close()
         if self._engine is not None:
             await self._engine.close()
 
@@ -88,7 +98,11 @@ class Lifecycle:
     def describe_start(self, url: str) -> str:
         """The one line that is printed when the model is loaded. url: where the service listens."""
         model = ", ".join(self.model_names)
-        return f"{model} is ready at {url} (documentation: {url}/docs); {describe_placement(self._engine)}."
+        experts = ", ".join(expert.name for expert in self._panel.experts) if self._panel is not None else "none"
+        return (
+            f"{model} is ready at {url} (documentation: {url}/docs); {describe_placement(self._engine)}; vision "
+            f"experts: {experts}."
+        )
 
     @property
     def model_names(self) -> tuple[str, ...]:
@@ -110,9 +124,20 @@ class Lifecycle:
             "not_ready", f"{self.check_readiness().detail} Ask again later; /readyz says when.", retry_after_seconds=2
         )
 
+    def require_panel(self) -> ExpertPanel:
+        """The vision experts. Raises RefusalError where there are none, and as `require_judge` does."""
+        self.require_judge()
+        if self._panel is None:
+            raise RefusalError(
+                "no_experts",
+                "This service has no vision experts, so nothing can be verified. Start it with GENRM_EXPERTS, e.g. "
+                "GENRM_EXPERTS=grounding-dino:IDEA-Research/grounding-dino-base.",
+            )
+        return self._panel
+
     def check_readiness(self) -> Health:
         """Whether judgements are taken, and if not, what is missing."""
-        model = self._settings.model or self._settings.engine_url or "the shipped judge"
+        model = self._settings.model or _hide_credentials(self._settings.engine_url or "") or "the shipped judge"
         match self.phase:
             case "ready":
                 return Health(status="ok", detail="")
@@ -136,3 +161,8 @@ class Lifecycle:
                 f"{self._settings.max_stall_seconds:.0f} s (GENRM_MAX_STALL_SECONDS). Restart this replica.",
             )
         return Health(status="ok", detail="")
+
+
+def _hide_credentials(url: str) -> str:
+    """`url` without user name, password and query; it need not be a URL that makes sense."""
+    return re.sub(r"^(\w+://)?.*@", r"\1", url).partition("?")[0]

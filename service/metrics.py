@@ -39,6 +39,12 @@ class Metrics:
             "Time in the engine: `judgement` is one judgement; `prefill` and `decode` are single passes of the model.",
             "stage",
         )
+        self.expert_duration = _seconds(
+            registry, "genrm_expert_duration_seconds", "One batch of one vision expert.", "expert"
+        )
+        self.expert_conflicts = Counter(
+            "genrm_expert_conflicts", "Verdicts against what the vision experts found.", registry=registry
+        )
         self.time_to_first_token = _seconds(
             registry,
             "genrm_time_to_first_token_seconds",
@@ -88,6 +94,11 @@ class Metrics:
         if event.stage == "decode":
             self.batch_size.observe(event.num_rows)
 
+    def observe_expert(self, expert: str, seconds: float, num_inquiries: int) -> None:
+        """Time one batch of an expert. Safe in any thread."""
+        del num_inquiries
+        self.expert_duration.labels(expert).observe(seconds)
+
     def observe_verdict(self, verdict: Verdict) -> None:
         """Count one verdict and what it cost."""
         timings, usage = verdict.timings_ms, verdict.usage
@@ -97,6 +108,7 @@ class Metrics:
         self.tokens.labels("cached").inc(usage.cached_tokens)
         self.verdicts.labels(verdict.status, find_preferred_position(verdict.readings)).inc()
         self.inconsistent.inc(verdict.consistent is False)
+        self.expert_conflicts.inc(verdict.expert_conflict)
         self.unparsed.inc(sum(reading.probabilities is None for reading in verdict.readings))
         if verdict.readings:  # a verdict that needed no model says nothing about the model
             self.queue_duration.observe(timings.queue / 1000)

@@ -10,8 +10,18 @@ from typing import Any, get_args
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
+from genrm.prompts import PROMPT_VERSION
 from service.errors import HTTP_STATUS, MEANING, Code, Failure
-from service.schemas import CritiqueDelta, ErrorBody, JudgeFields, JudgeRequest, JudgeResponse
+from service.schemas import (
+    CritiqueDelta,
+    ErrorBody,
+    JudgeFields,
+    JudgeRequest,
+    JudgeResponse,
+    VerifyFields,
+    VerifyRequest,
+    VerifyResponse,
+)
 
 _REF = "#/components/schemas/{model}"
 
@@ -22,12 +32,28 @@ EXAMPLE_REQUEST = {
     "response_b": "There are three dogs and a cat.",
 }
 
+
+def _claim(count: int, finding: str, probability: float) -> dict[str, Any]:
+    boxes = ([12.0, 40.5, 88.0, 120.0], [96.5, 44.0, 160.0, 118.5])
+    return {
+        "phrase": "dog",
+        "mention": "dogs",
+        "polarity": "affirmed",
+        "count": count,
+        "finding": finding,
+        "probability": probability,
+        "detections": [
+            {"phrase": "dog", "score": 0.9, "box": box, "expert": "grounding-dino", "model": "expert"} for box in boxes
+        ],
+    }
+
+
 EXAMPLE_RESPONSE = {
     "id": "verdict-6f1c0a4e4f0b4b7f9d0f0a1b2c3d4e5f",
     "object": "verdict",
     "created": 1795000000,
     "model": "judge",
-    "prompt_version": "2026-11-a",
+    "prompt_version": PROMPT_VERSION,
     "status": "decided",
     "reason": None,
     "preferred": "A",
@@ -49,12 +75,27 @@ EXAMPLE_RESPONSE = {
         }
         for first, wrong in (("A", "second"), ("B", "first"))
     ],
-    "evidence": {"A": [], "B": []},
+    "evidence": {
+        "A": [_claim(2, "supported", 0.97)],
+        "B": [
+            _claim(3, "contradicted", 0.02),
+            {**_claim(1, "unsupported", 0.04), "phrase": "cat", "mention": "cat", "detections": []},
+        ],
+    },
+    "expert_conflict": False,
+    "warnings": [],
     "usage": {"prompt_tokens": 262, "completion_tokens": 82, "cached_tokens": 96},
     "timings_ms": {"queue": 0.4, "media": 1.2, "experts": 0.0, "engine": 180.5, "total": 184.0},
 }
 
 _EXAMPLE_ERRORS: dict[Code, tuple[str, str | None]] = {
+    "no_experts": (
+        (
+            "This service has no vision experts, so nothing can be verified. Start it with GENRM_EXPERTS, e.g. "
+            "GENRM_EXPERTS=grounding-dino:IDEA-Research/grounding-dino-base."
+        ),
+        None,
+    ),
     "not_found": ("There is nothing at GET /v1/judges. GET /docs lists what there is.", None),
     "model_not_found": (
         "The model 'gpt' is not served here; served: judge. Name that, or leave 'model' out.",
@@ -161,6 +202,27 @@ JUDGE_BODY: dict[str, Any] = {
 }
 
 
+VERIFY_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "model": VerifyResponse,
+        "description": "The evidence; as a picture if `annotated` is `png`.",
+        "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+    },
+    **{status: {"model": ErrorBody, "description": meaning} for status, meaning in MEANING.items()},
+}
+
+VERIFY_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {"$ref": _REF.format(model="VerifyRequest")},
+            "example": {"image": EXAMPLE_REQUEST["image"], "text": "There are two dogs and no cat."},
+        },
+        "multipart/form-data": {"schema": {"$ref": _REF.format(model="VerifyForm")}},
+    },
+}
+
+
 def install_schema(app: FastAPI) -> None:
     """Make `app.openapi()` add the schemas that the framework can not know of."""
     generate = app.openapi
@@ -168,15 +230,17 @@ def install_schema(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         document = generate()
         document["components"]["schemas"] |= _build_schemas()
-        _add_examples(document["paths"]["/v1/judge"]["post"]["responses"])
+        judging = document["paths"]["/v1/judge"]["post"]["responses"]
+        judging["200"]["content"]["application/json"]["example"] = EXAMPLE_RESPONSE
+        for responses in (judging, document["paths"]["/v1/verify"]["post"]["responses"]):
+            _add_error_examples(responses)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign] # the documented way to extend it
 
 
-def _add_examples(responses: dict[str, Any]) -> None:
-    """Put examples of the verdict and of every kind of error in place: the framework would drop their null values."""
-    responses["200"]["content"]["application/json"]["example"] = EXAMPLE_RESPONSE
+def _add_error_examples(responses: dict[str, Any]) -> None:
+    """Put an example of every kind of error in place: the framework would drop their null values."""
     for status in MEANING:
         codes = [code for code in get_args(Code) if HTTP_STATUS[code] == status]
         examples = {code: {"value": _render_example(code)} for code in codes}
@@ -184,20 +248,21 @@ def _add_examples(responses: dict[str, Any]) -> None:
 
 
 def _build_schemas() -> dict[str, Any]:
-    models = (JudgeRequest, JudgeFields, CritiqueDelta)
+    models = (JudgeRequest, JudgeFields, CritiqueDelta, VerifyRequest, VerifyFields)
     _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
     schemas: dict[str, Any] = definitions["$defs"]
-    form = schemas.pop("JudgeFields")
     files = {
         "type": "array",
         "items": {"type": "string", "format": "binary"},
         "description": "One file per picture: PNG, JPEG, WebP or GIF. Repeat the part for several.",
     }
-    schemas["JudgeForm"] = {
-        **form,
-        "title": "JudgeForm",
-        "description": "A judgement as a form with files.",
-        "properties": {"image": files, **form["properties"]},
-        "required": ["image", *form["required"]],
-    }
+    for name, what in (("Judge", "A judgement"), ("Verify", "A verification")):
+        form = schemas.pop(f"{name}Fields")
+        schemas[f"{name}Form"] = {
+            **form,
+            "title": f"{name}Form",
+            "description": f"{what} as a form with files.",
+            "properties": {"image": files, **form["properties"]},
+            "required": ["image", *form["required"]],
+        }
     return schemas

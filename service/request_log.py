@@ -5,6 +5,7 @@ the standard `logging` module with the values as `extra`, so that any formatter 
 ours.
 """
 
+import asyncio
 import logging
 import time
 
@@ -12,11 +13,18 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.error_responses import build_error_response
+from service.errors import RefusalError
 from service.metrics import Metrics
 from service.request_record import RequestRecord, choose_request_id
 
 HEADER = "X-Request-Id"
 _QUIET_ROUTES = frozenset({"/livez", "/readyz", "/health", "/metrics"})
+
+_STOPPED = RefusalError(
+    "shutting_down",
+    "This replica stopped before the answer was ready. Send the request to another one, or again in a second.",
+    retry_after_seconds=1,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -52,6 +60,10 @@ class RequestLog:
             if status is not None:  # half an answer is out; the server closes the connection
                 raise
             await build_error_response(error, record)(scope, receive, send_with_id)
+        except asyncio.CancelledError:  # the server's time to stop is over
+            if status is None:
+                await build_error_response(_STOPPED, record)(scope, receive, send_with_id)
+            raise
         finally:
             self._finish(scope, record, status or 500)
 

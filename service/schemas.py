@@ -8,7 +8,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from genrm.types import Mode, Response, Verdict, WireModel
+from genrm.evidence import ExpertUse
+from genrm.types import Evidence, Mode, Response, Timings, Verdict, WireModel
 
 
 class ImageInput(WireModel):
@@ -17,6 +18,15 @@ class ImageInput(WireModel):
     url: str = Field(
         description="A data URL with base64 content: `data:image/png;base64,…`. PNG, JPEG, WebP or GIF (its first "
         "frame); the content decides, not the declared type. Remote URLs are refused.",
+    )
+
+
+class ImageFields(WireModel):
+    """The images of a JSON request. Exactly one of the two is given."""
+
+    image: ImageInput | None = Field(default=None, description="The picture, when there is one.")
+    images: tuple[ImageInput, ...] | None = Field(
+        default=None, min_length=1, description="The pictures, in the order in which the text speaks of them."
     )
 
 
@@ -43,6 +53,11 @@ class JudgeFields(WireModel):
     max_tokens: int | None = Field(
         default=None, ge=1, description="Most tokens per critique. Default and upper limit: `GENRM_MAX_TOKENS`."
     )
+    experts: ExpertUse | None = Field(
+        default=None,
+        description="What vision experts are used for: `prompt` (the judge reads what they found), `evidence` (it only "
+        "comes with the verdict), `off`. Default: `GENRM_EXPERT_USE`; `off` where no experts are loaded.",
+    )
     stream: bool = Field(
         default=False, description="Send the critique as server-sent events while it is written, the verdict last."
     )
@@ -52,13 +67,36 @@ class JudgeFields(WireModel):
     )
 
 
-class JudgeRequest(JudgeFields):
+class JudgeRequest(JudgeFields, ImageFields):
     """A judgement as JSON. Exactly one of `image` and `images` is given."""
 
-    image: ImageInput | None = Field(default=None, description="The picture, when there is one.")
-    images: tuple[ImageInput, ...] | None = Field(
-        default=None, min_length=1, description="The pictures, in the order in which the question speaks of them."
+
+class VerifyFields(WireModel):
+    """The fields of a verification without its images; a form has these as text parts."""
+
+    text: str = Field(description="What is checked: any text about the images.")
+    id: str | None = Field(
+        default=None, min_length=1, max_length=128, description="The caller's name for it, sent back."
     )
+
+
+class VerifyRequest(VerifyFields, ImageFields):
+    """A verification as JSON. Exactly one of `image` and `images` is given."""
+
+
+class VerifyResponse(WireModel):
+    """What the vision experts say about each object that a text claims."""
+
+    id: str = Field(description="The request's `id`, or a new one.")
+    object: Literal["verification"] = "verification"
+    created: int = Field(description="Seconds since 1970, UTC.")
+    experts: tuple[str, ...] = Field(description="The experts that are loaded, as `name (model)`.")
+    evidence: tuple[Evidence, ...] = Field(description="One item per claimed object, in the order of the text.")
+    support: float | None = Field(
+        ge=0, le=1, description="Expected share of the checked claims that are true; null if none was checked."
+    )
+    warnings: tuple[str, ...] = Field(description="What went wrong without spoiling the rest.")
+    timings_ms: Timings
 
 
 class Envelope(WireModel):

@@ -2,14 +2,18 @@
 
 The port is taken before anything is loaded, so a busy one is an error at once. On SIGTERM `/readyz` answers 503 while
 the port is still open, then the port closes, running judgements finish, and the process ends with status 0. Ctrl-C
-skips the wait.
+skips the wait. A model that still loads is not waited for.
 """
 
+import asyncio
 import errno
+import logging
+import os
 import signal
 import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 
 import uvicorn
@@ -18,6 +22,7 @@ from fastapi import FastAPI
 from genrm.errors import GenRMError
 from service.errors import StartError
 from service.lifecycle import Lifecycle
+from service.loading_threads import LoadingThreads, is_any_loading
 from service.settings import Settings
 
 _BACKLOG = 2048
@@ -77,10 +82,16 @@ class JudgeServer(uvicorn.Server):
         hurry = sig == signal.SIGINT or self._stop_at is not None
         self._stop_at = time.monotonic() + (0 if hurry else self._delay_seconds)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the port and begin to load, in threads that can be left behind."""
+        asyncio.get_running_loop().set_default_executor(LoadingThreads())
+        await super().startup(sockets)
+
     async def on_tick(self, counter: int) -> bool:
         """Whether to leave the main loop."""
         if self._lifecycle.phase == "ready" and not self._said_ready:
             self._said_ready = True
+            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
             self._on_ready(self._lifecycle)
         if self._lifecycle.phase == "failed" or (self._stop_at is not None and time.monotonic() >= self._stop_at):
             self.should_exit = True
@@ -90,13 +101,19 @@ class JudgeServer(uvicorn.Server):
 def run_server(
     app: FastAPI, settings: Settings, listener: socket.socket, on_ready: Callable[[Lifecycle], None]
 ) -> None:
-    """Serve until a signal comes. Raises what kept the model from loading: a GenRMError, or StartError in its place."""
+    """Serve until a signal comes. Raises what kept the model from loading: a GenRMError, or StartError in its place.
+
+    Does not return if the signal came while the model was loading, but ends the process with status 0.
+    """
     lifecycle: Lifecycle = app.state.lifecycle
     JudgeServer(app, settings, on_ready).run(sockets=[listener])
     if isinstance(lifecycle.error, GenRMError):
         raise lifecycle.error
     if lifecycle.error is not None:
         raise StartError("The model could not be loaded for a reason that was not foreseen; the log above has it.")
+    if is_any_loading():
+        logging.shutdown()
+        os._exit(0)
 
 
 def _describe_bind_failure(error: OSError, host: str, port: int) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from genrm.evidence import ExpertUse
 from genrm.media import ImageLimits
 from genrm.verdict import VerdictRules
 from service.errors import StartError
@@ -52,11 +53,37 @@ class Settings(BaseSettings):
     engine_url: str | None = Field(
         None,
         description="Base URL of an OpenAI-compatible server (vLLM, SGLang), e.g. `http://localhost:8001/v1`. "
-        "The model then runs there, and device, dtype, attention, adapter and batch settings do not apply.",
+        "The model then runs there; device, dtype, attention and batch settings do not apply, and an adapter is "
+        "refused.",
     )
     engine_api_key: SecretStr | None = Field(None, description="Bearer key for `GENRM_ENGINE_URL`. Never logged.")
     engine_max_requests: int = Field(
         64, ge=1, description="Most requests to `GENRM_ENGINE_URL` at once, two per judgement; more wait their turn."
+    )
+
+    experts: str = Field(
+        "auto",
+        description="Vision experts, separated by commas: `shipped`, `grounding-dino:MODEL`, `detector:MODEL`, "
+        "`detectron2:CONFIG`, MODEL a folder or hub id; or `none`. `auto`: the shipped one beside the shipped judge.",
+    )
+    expert_use: ExpertUse = Field(
+        "prompt",
+        description="What experts are for unless a request says otherwise: `prompt` (the judge reads what they found), "
+        "`evidence` (only the caller does), `off`.",
+    )
+    expert_rule: Literal["weighted", "any", "all"] = Field(
+        "weighted",
+        description="How several experts decide whether an object is there: by their reliability, if one of them "
+        "finds it, or if all of them do.",
+    )
+    expert_threshold: float | None = Field(
+        None, gt=0, lt=1, description="Least score of a box that counts. Empty: each expert's own default."
+    )
+    expert_timeout_seconds: float = Field(
+        10.0, gt=0, description="Longest wait for one expert; what a slower one would have checked is unchecked."
+    )
+    experts_required: bool = Field(
+        default=True, description="Whether an expert that cannot be loaded keeps the service from starting."
     )
 
     tie_margin: float = Field(
@@ -78,7 +105,8 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(
         _LIMITS.max_image_pixels,
         ge=1,
-        description="Largest image, width × height, read from its header before any pixel is decoded. Above: 413.",
+        description="Largest image, width × height, read from its header before any pixel is decoded; all images of a "
+        "request together may have twice as many. Above: 413.",
     )
     min_image_side_pixels: int = Field(
         _LIMITS.min_image_side_pixels, ge=1, description="Shortest side that an image may have, in pixels."
@@ -104,7 +132,10 @@ class Settings(BaseSettings):
         ),
     )
     shutdown_timeout_seconds: int = Field(
-        30, ge=1, description="After SIGTERM, how long running judgements may take to finish before they are cancelled."
+        25,
+        ge=1,
+        description="After SIGTERM and the delay, how long running judgements may take to finish before they are "
+        "cancelled. Kubernetes kills after 30 seconds in all.",
     )
     max_stall_seconds: float = Field(
         300.0, gt=0, description="`/livez` answers 503 when the worker has work and did nothing for this long."

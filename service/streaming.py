@@ -2,8 +2,8 @@
 
 Events, each with one JSON object as data: `critique` (`CritiqueDelta`, any number; the two orders interleave), then
 exactly one of `verdict` (`JudgeResponse`, the same body as without streaming) or `error` (`ErrorBody`). The status line
-waits for the first event, so whatever fails before anything is written has its HTTP status as without streaming.
-Comment lines keep idle connections open.
+waits for the first event or the first comment line, whichever comes first: what fails before that has its HTTP status
+as without streaming, what fails later is the event `error`. Comment lines keep idle connections open.
 """
 
 import asyncio

@@ -7,11 +7,17 @@ import re
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from genrm.types import Response
-from service.schemas import JudgeResponse
+from genrm.types import Evidence, Finding, Response
+from service.schemas import JudgeResponse, VerifyResponse
 
 BAR_CELLS = 40
 _COLOURS: dict[Response, str] = {"A": "cyan", "B": "magenta"}
+_FINDING_COLOURS: dict[Finding, str] = {
+    "supported": "blue",
+    "unsupported": "yellow",
+    "contradicted": "red",
+    "unchecked": "dim",
+}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -23,8 +29,38 @@ def render_verdict(verdict: JudgeResponse) -> RenderableType:
         parts.append(render_bar("B", verdict.probabilities.B))
     if verdict.critique:
         parts.append(Text(f"\n{clean(verdict.critique)}\n"))
+    for name, evidence in (("A", verdict.evidence.A), ("B", verdict.evidence.B)):
+        parts += [Text.assemble((f"{name} ", "bold"), render_evidence(item)) for item in evidence]
+    if verdict.expert_conflict:
+        parts.append(Text("The vision experts support the other response.", style="yellow"))
+    parts += [Text(clean(warning), style="yellow") for warning in verdict.warnings]
     parts.append(Text(_describe_trust(verdict), style="dim"))
     return Group(*parts)
+
+
+def render_verification(found: VerifyResponse) -> RenderableType:
+    """What is printed for one verification: one line per claim, then how far to trust it."""
+    parts: list[RenderableType] = [render_evidence(item) for item in found.evidence]
+    if not parts:
+        parts.append(Text("The text claims no object that is known.", style="yellow"))
+    facts = [f"experts {', '.join(found.experts)}", f"{found.timings_ms.total:.0f} ms"]
+    if found.support is not None:
+        facts.insert(0, f"support {found.support:.2f}")
+    parts.append(Text(clean(" · ".join(facts)), style="dim"))
+    parts += [Text(clean(warning), style="yellow") for warning in found.warnings]
+    return Group(*parts)
+
+
+def render_evidence(item: Evidence) -> Text:
+    """One line: what is claimed, the finding, how many were found, and how probable the claim is."""
+    claimed = f"no {item.phrase}" if item.polarity == "denied" else item.phrase
+    number = "" if item.count is None else f" × {item.count}"
+    sure = "" if item.probability is None else f", P {item.probability:.2f}"
+    return Text.assemble(
+        (f"{clean(claimed)}{number}: ", "bold"),
+        (item.finding, _FINDING_COLOURS[item.finding]),
+        f" (found {len(item.detections)}{sure})",
+    )
 
 
 def render_bar(response: Response, probability: float) -> Text:

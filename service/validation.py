@@ -11,6 +11,9 @@ from service.errors import RefusalError
 
 _SHOWN_PROBLEMS = 3
 _SHOWN_CHARACTERS = 40
+_LOOKED_AT_CHARACTERS = 400
+_MAX_COMPARED_CHARACTERS = 64
+"""Longer names resemble no field, and comparing takes the product of both lengths."""
 _KIND_NAMES = {
     str: "a string",
     bool: "true or false",
@@ -70,9 +73,11 @@ def name_param(location: Sequence[str | int]) -> str | None:
 
 
 def shorten(text: str) -> str:
-    """The start of `text`, at most 40 characters, on one line."""
-    text = " ".join(text.split())
-    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+    """The start of `text`, at most 40 characters, on one line. Of a long text the rest is not even looked at."""
+    start = " ".join(text[:_LOOKED_AT_CHARACTERS].split())
+    if len(start) <= _SHOWN_CHARACTERS and len(text) <= _LOOKED_AT_CHARACTERS:
+        return start
+    return start[:_SHOWN_CHARACTERS] + "…"
 
 
 def _describe(problem: Mapping[str, Any], known: Sequence[str]) -> str:
@@ -84,9 +89,11 @@ def _describe(problem: Mapping[str, Any], known: Sequence[str]) -> str:
             return f"Field {param!r} is missing. Add it."
         case "extra_forbidden":
             name = str(problem["loc"][-1])
-            near = difflib.get_close_matches(name, known, 1) if len(problem["loc"]) == 1 else []
+            is_top_level = len(problem["loc"]) == 1
+            is_comparable = is_top_level and len(name) <= _MAX_COMPARED_CHARACTERS
+            near = difflib.get_close_matches(name, known, 1) if is_comparable else []
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            allowed = f" Known fields: {', '.join(known)}." if len(problem["loc"]) == 1 else ""
+            allowed = f" Known fields: {', '.join(known)}." if is_top_level else ""
             return f"Field {param!r} does not exist in this version.{hint}{allowed} Remove it."
         case kind:
             allowed = _ALLOWED.get(kind, "another value").format_map(problem.get("ctx", {}))

@@ -9,7 +9,7 @@ from service.access import AppLifecycle, AppMetrics, AppSettings
 from service.connection import run_while_connected
 from service.incoming import read_judge_request
 from service.intake import decode_pictures
-from service.judging import Judging, require_model
+from service.judging import Judging, require_experts, require_model
 from service.openapi import JUDGE_BODY, JUDGE_RESPONSES
 from service.request_record import get_record
 from service.streaming import VerdictStream
@@ -35,6 +35,7 @@ async def judge(request: Request, lifecycle: AppLifecycle, settings: AppSettings
     incoming = await read_judge_request(request, settings)
     fields = incoming.fields
     require_model(fields.model, lifecycle.model_names)
+    require_experts(fields.experts, ready_judge)
     ready_judge.check_texts(fields.question, fields.response_a, fields.response_b)
     started = time.perf_counter()
     images = await decode_pictures(incoming.pictures, limits=settings.image_limits)

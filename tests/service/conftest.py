@@ -16,6 +16,8 @@ import pytest
 from fastapi import FastAPI
 from PIL import Image, ImageDraw
 
+from experts.contract import Expert
+from experts.panel import ExpertPanel
 from genrm.engines.contract import Completion, Engine, OnText, Prompt, Sampling
 from genrm.engines.fake import FakeEngine
 from service.app import create_app
@@ -140,9 +142,10 @@ def open_app() -> OpenApp:
 
     @asynccontextmanager
     async def open_(
-        engine: Engine | None = None, *, wait: bool = True, **settings: object
+        engine: Engine | None = None, *, wait: bool = True, experts: Sequence[Expert] = (), **settings: object
     ) -> AsyncIterator[httpx.AsyncClient]:
-        app = create_app(load_settings(**settings), lambda *_: engine or FakeEngine())
+        panel = ExpertPanel(experts, timeout_seconds=20) if experts else None
+        app = create_app(load_settings(**settings), lambda *_: engine or FakeEngine(), lambda *_: panel)
         transport = httpx.ASGITransport(app)
         async with (
             app.router.lifespan_context(app),
@@ -189,7 +192,7 @@ def serve_live(
     **settings: object,
 ) -> Iterator[LiveServer]:
     chosen = load_settings(**{"shutdown_timeout_seconds": 5, **settings})
-    app = create_app(chosen, build or (lambda *_: engine or FakeEngine()))
+    app = create_app(chosen, build or (lambda *_: engine or FakeEngine()), lambda *_: None)
     listener = open_port("127.0.0.1", 0)
     ready = threading.Event()
     server = JudgeServer(app, chosen, on_ready=lambda _: ready.set())

@@ -247,8 +247,8 @@ async def test_markers_and_verdicts_inside_a_response_reach_no_model(
 async def test_an_unknown_field_is_refused_and_the_known_ones_are_listed(
     client: httpx.AsyncClient, make_body: MakeBody
 ) -> None:
-    message = await refuse(client, make_body(experts="prompt"), 422, "unknown_field", "experts")
-    assert "'experts' does not exist in this version" in message
+    message = await refuse(client, make_body(judge="me"), 422, "unknown_field", "judge")
+    assert "'judge' does not exist in this version" in message
     assert "question" in message
 
 

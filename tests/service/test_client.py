@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import io
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +14,11 @@ import pytest
 from PIL import Image
 
 from genrm.errors import InvalidImageError
+from service import client as client_module
 from service.client import AsyncClient, Client, CritiqueDelta, JudgeResponse, ServiceError
-from service.exchange import read_picture
+from service.exchange import EventReader, read_picture
+from service.openapi import EXAMPLE_RESPONSE
+from service.streaming import render_event
 
 if TYPE_CHECKING:
     from tests.service.conftest import HangingEngine, LiveServer, MakeImage, RecordingEngine, Serve
@@ -100,7 +105,7 @@ def test_a_refused_stream_is_the_same_error(live: LiveServer, make_image: MakeIm
 def test_leaving_a_stream_early_cancels_it(serve: Serve, hanging_engine: HangingEngine, make_image: MakeImage) -> None:
     with serve(hanging_engine) as live, Client(live.url) as client:
         stream = client.stream(make_image(), question=QUESTION, a=ONE, b=THREE)
-        assert next(stream) == CritiqueDelta(first="A", delta="Hm") or hanging_engine.asked.is_set()
+        assert next(stream) == CritiqueDelta(first="A", delta="Hm")
         stream.close()
         assert hanging_engine.cancelled.wait(60)
 
@@ -145,6 +150,12 @@ def test_a_url_without_scheme_is_refused_at_once(url: str) -> None:
         Client(url)
 
 
+@pytest.mark.parametrize("url", ["http://host:port", "http://", "https://:8000", "http://[::1"])
+def test_a_url_that_names_no_host_and_port_is_refused_at_once(url: str) -> None:
+    with pytest.raises(ServiceError, match="names no host and port"):
+        Client(url)
+
+
 def answer(status: int, body: bytes, kind: str = "application/json") -> Callable[[httpx.Request], httpx.Response]:
     """A server that answers everything alike."""
     return lambda _: httpx.Response(status, content=body, headers={"Content-Type": kind, "X-Request-Id": "r1"})
@@ -185,6 +196,40 @@ def test_a_stream_without_verdict_is_an_error(body: bytes, code: str) -> None:
         list(client.stream(b"image", question=QUESTION, a=ONE, b=THREE))
     assert failure.value.code == code
     assert failure.value.request_id == "r1"
+
+
+SEPARATORS = "one\u2028two\u2029three\x85four\x0bfive\r\nsix"
+EVENTS = [
+    CritiqueDelta(first="A", delta=SEPARATORS),
+    JudgeResponse.model_validate({**EXAMPLE_RESPONSE, "critique": SEPARATORS}),
+]
+STREAM = render_event("critique", EVENTS[0]) + b": a comment\n\n" + render_event("verdict", EVENTS[1])
+
+
+async def test_only_a_line_feed_ends_a_line_of_a_stream() -> None:
+    """Python ends lines at U+2028 and others too, which JSON leaves as they are."""
+    transport = httpx.MockTransport(answer(200, STREAM, "text/event-stream"))
+    with Client("http://x", transport=transport) as client:
+        assert list(client.stream(b"image", question=QUESTION, a=ONE, b=THREE)) == EVENTS
+    async with AsyncClient("http://x", transport=transport) as client_of_loop:
+        events = client_of_loop.stream(b"image", question=QUESTION, a=ONE, b=THREE)
+        assert [event async for event in events] == EVENTS
+
+
+@pytest.mark.parametrize("num_bytes", [1, 7, 100_000])
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+def test_it_does_not_matter_how_a_stream_is_cut_into_pieces(num_bytes: int, line_end: bytes) -> None:
+    stream = STREAM.replace(b"\n", line_end)
+    reader = EventReader(httpx.Response(200))
+    pieces = [stream[start : start + num_bytes] for start in range(0, len(stream), num_bytes)]
+    assert [event for piece in pieces for event in reader.read(piece)] == EVENTS
+    reader.check_end()
+
+
+def test_the_example_of_the_module_is_python() -> None:
+    lines = (client_module.__doc__ or "").splitlines()
+    example = textwrap.dedent("\n".join(line for line in lines if line.startswith("    ")))
+    assert [type(part) for part in ast.parse(example).body] == [ast.ImportFrom, ast.With, ast.Expr]
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

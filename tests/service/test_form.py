@@ -61,10 +61,10 @@ async def test_a_file_s_name_and_type_do_not_matter(client: httpx.AsyncClient, m
     assert (await client.post("/v1/judge", data=TEXTS, files=files)).status_code == 200
 
 
-async def test_text_in_place_of_a_file_is_refused(client: httpx.AsyncClient, make_image: MakeImage) -> None:
-    files = {"attachment": make_image()}
-    response = await client.post("/v1/judge", data={**TEXTS, "image": "data:image/png;base64,AAAA"}, files=files)
-    assert response.status_code == 422
+async def test_a_file_under_another_name_is_refused(client: httpx.AsyncClient, make_image: MakeImage) -> None:
+    files = {"image": make_image(), "attachment": make_image()}
+    response = await client.post("/v1/judge", data=TEXTS, files=files)
+    assert read_error(response) == (422, "invalid_value", "attachment")
 
 
 async def test_an_image_field_of_text_says_how_to_attach_a_file(client: httpx.AsyncClient) -> None:
@@ -93,8 +93,8 @@ async def test_a_form_without_a_file_is_refused(client: httpx.AsyncClient) -> No
 
 
 async def test_an_unknown_form_field_is_refused(client: httpx.AsyncClient, make_image: MakeImage) -> None:
-    response = await client.post("/v1/judge", data={**TEXTS, "experts": "off"}, files={"image": make_image()})
-    assert read_error(response) == (422, "unknown_field", "experts")
+    response = await client.post("/v1/judge", data={**TEXTS, "judge": "me"}, files={"image": make_image()})
+    assert read_error(response) == (422, "unknown_field", "judge")
 
 
 @pytest.mark.parametrize(("field", "value"), [("samples", "many"), ("stream", "perhaps"), ("temperature", "nan")])
@@ -109,6 +109,14 @@ async def test_a_form_value_that_cannot_be_read_is_refused(
 async def test_a_body_that_is_no_form_is_refused(client: httpx.AsyncClient, kind: str) -> None:
     response = await client.post("/v1/judge", content=b"no form at all", headers={"Content-Type": kind})
     assert read_error(response)[:2] == (422, "invalid_multipart")
+
+
+async def test_a_declared_charset_that_cannot_be_decoded_from_is_refused(
+    client: httpx.AsyncClient, make_image: MakeImage
+) -> None:
+    request = client.build_request("POST", "/v1/judge", data=TEXTS, files={"image": make_image()})
+    request.headers["Content-Type"] += "; charset=undefined"
+    assert read_error(await client.send(request))[:2] == (422, "invalid_multipart")
 
 
 async def test_a_response_of_100000_characters_in_a_form_is_refused_with_413(

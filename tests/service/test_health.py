@@ -146,6 +146,31 @@ async def test_a_model_that_is_loaded_after_the_stop_signal_is_not_used() -> Non
     assert lifecycle.phase == "stopping"
 
 
+async def test_a_model_that_fails_to_load_after_the_stop_signal_changes_nothing() -> None:
+    engine = SlowToStart(error=ModelLoadError("no such folder."))
+    lifecycle = Lifecycle(load_settings(), lambda: engine)
+    loading = asyncio.create_task(lifecycle.load())
+    await asyncio.sleep(0)
+    lifecycle.stop_accepting()
+    engine.may_start.set()
+    await loading
+    assert (lifecycle.phase, lifecycle.error) == ("stopping", None)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://judge:top-secret@gpu:8001/v1?key=top-secret", "http://gpu:8001/v1"),
+        ("judge:top-secret@gpu:8001", "gpu:8001"),
+        ("http://judge:top-s@cret:/?top-secret@gpu/v1", "http://gpu/v1"),
+        ("http://gpu:8001/v1", "http://gpu:8001/v1"),
+    ],
+)
+def test_readiness_names_a_server_without_its_credentials(url: str, shown: str) -> None:
+    health = Lifecycle(load_settings(engine_url=url), FakeEngine).check_readiness()
+    assert health.detail == f"The model ({shown}) is not loaded yet."
+
+
 async def test_the_end_of_the_application_closes_the_engine(open_app: OpenApp) -> None:
     engine = FakeEngine()
     async with open_app(engine):
@@ -170,7 +195,7 @@ async def test_the_start_line_names_model_place_and_address() -> None:
     line = lifecycle.describe_start("http://127.0.0.1:8000")
     assert line == (
         "fake is ready at http://127.0.0.1:8000 (documentation: http://127.0.0.1:8000/docs); "
-        "device cpu (no accelerator was found)."
+        "device cpu (no accelerator was found); vision experts: none."
     )
 
 

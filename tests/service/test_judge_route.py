@@ -38,6 +38,8 @@ async def test_a_verdict_has_everything_the_interface_promises(client: httpx.Asy
         "critique",
         "readings",
         "evidence",
+        "expert_conflict",
+        "warnings",
         "usage",
         "timings_ms",
     ]

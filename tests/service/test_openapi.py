@@ -33,7 +33,15 @@ def find_references(part: object) -> set[str]:
 
 
 async def test_every_route_is_described(document: dict[str, Any]) -> None:
-    assert set(document["paths"]) == {"/v1/judge", "/v1/models", "/livez", "/readyz", "/health", "/metrics"}
+    assert set(document["paths"]) == {
+        "/v1/judge",
+        "/v1/verify",
+        "/v1/models",
+        "/livez",
+        "/readyz",
+        "/health",
+        "/metrics",
+    }
 
 
 async def test_every_schema_that_is_referred_to_is_there(document: dict[str, Any]) -> None:

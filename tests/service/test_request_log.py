@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import TYPE_CHECKING
 
 import httpx
@@ -12,7 +13,7 @@ from genrm.engines.fake import FakeEngine
 from service.request_record import choose_request_id
 
 if TYPE_CHECKING:
-    from tests.service.conftest import MakeBody, OpenApp
+    from tests.service.conftest import HangingEngine, MakeBody, OpenApp, Serve
 
 
 def find_lines(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
@@ -104,3 +105,22 @@ async def test_a_stream_is_logged_when_it_ends(
     await client.post("/v1/judge", json=make_body(stream=True))
     (line,) = find_lines(caplog)
     assert vars(line)["verdict"] == "decided"
+
+
+def test_a_request_that_outlasts_the_shutdown_is_answered_in_our_shape(
+    serve: Serve, hanging_engine: HangingEngine, make_body: MakeBody
+) -> None:
+    answers: list[httpx.Response] = []
+
+    def ask(url: str) -> None:
+        answers.append(httpx.post(f"{url}/v1/judge", json=make_body(), headers={"X-Request-Id": "r3"}, timeout=300))
+
+    with serve(hanging_engine, shutdown_timeout_seconds=1) as live:
+        asking = threading.Thread(target=ask, args=(live.url,))
+        asking.start()
+        assert hanging_engine.asked.wait(60)
+    asking.join(300)
+    (answer,) = answers
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "shutting_down")
+    assert answer.headers["X-Request-Id"] == "r3"
+    assert answer.headers["Retry-After"] == "1"

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from tests.service.conftest import MakeBody
 
 SCRIPT = """
+import asyncio
 import sys
+import time
 import typer
 from genrm.engines.fake import FakeEngine
 from genrm.errors import GenRMError, ModelLoadError
@@ -43,12 +45,19 @@ class Buggy(FakeEngine):
         raise ZeroDivisionError
 
 
+class Stuck(FakeEngine):
+    async def start(self):
+        await asyncio.to_thread(time.sleep, 3600)
+
+
 kind, delay = sys.argv[1:]
-engines = {"fake": FakeEngine(delay_seconds=float(delay)), "broken": Broken(), "buggy": Buggy()}
+engines = {"fake": FakeEngine(delay_seconds=float(delay)), "broken": Broken(), "buggy": Buggy(), "stuck": Stuck()}
 settings = load_settings(port=0, shutdown_delay_seconds=1.5, log_format="json")
 configure_logs(settings)
 with open_port(settings.host, settings.port) as listener:
     url = format_url(listener)
+    if kind == "stuck":
+        typer.echo(f"loading at {url}")
     app = create_app(settings, lambda *_: engines[kind])
     try:
         run_server(app, settings, listener, on_ready=lambda life: typer.echo(life.describe_start(url)))
@@ -117,6 +126,15 @@ def test_on_sigterm_readiness_ends_first_and_what_runs_is_finished(start: Start,
     assert process.returncode == 0, log
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{url}/livez")
+
+
+def test_on_sigterm_a_model_that_still_loads_is_not_waited_for(start: Start) -> None:
+    process = start("stuck")
+    url = read_url(process)
+    wait_for(lambda: httpx.get(f"{url}/readyz", timeout=60).json()["status"] == "loading")
+    process.send_signal(signal.SIGTERM)
+    _, log = process.communicate(timeout=300)
+    assert process.returncode == 0, log
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -111,6 +111,11 @@ def test_limits_and_rules_follow_the_settings() -> None:
     assert settings.verdict_rules == VerdictRules(tie_margin=0.1, min_label_mass=0.2)
 
 
+def test_a_stop_ends_well_within_the_30_seconds_that_kubernetes_gives() -> None:
+    settings = load_settings()
+    assert settings.shutdown_delay_seconds + settings.shutdown_timeout_seconds <= 27
+
+
 def test_every_setting_says_what_it_does() -> None:
     silent = [name for name, field in Settings.model_fields.items() if len(field.description or "") < 20]
     assert silent == []

@@ -107,6 +107,26 @@ async def test_what_fails_inside_a_stream_is_its_last_event(open_app: OpenApp, m
     assert "tensor" not in response.text
 
 
+class FailingInSilence(FakeEngine):
+    """Writes nothing for a while and then fails."""
+
+    async def complete(
+        self, prompts: Sequence[Prompt], sampling: Sampling, *, on_text: OnText | None = None
+    ) -> list[Completion]:
+        """Fail after a while."""
+        await asyncio.sleep(0.5)
+        raise EngineError("the address of a tensor")
+
+
+async def test_what_fails_after_a_comment_was_sent_is_an_event_too(open_app: OpenApp, make_body: MakeBody) -> None:
+    async with open_app(FailingInSilence(), keep_alive_seconds=0.02) as client:
+        response = await client.post("/v1/judge", json=make_body(stream=True))
+    assert response.status_code == 200
+    assert response.text.startswith(": still judging\n\n")
+    ((name, data),) = read_events(response)
+    assert (name, data["error"]["code"]) == ("error", "engine_failed")
+
+
 @pytest.mark.parametrize(
     ("failure", "status"),
     [(EngineError("x"), 503), (InputTooLongError("The prompt is too long."), 413), (ZeroDivisionError("x"), 500)],

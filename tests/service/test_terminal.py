@@ -5,6 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
+from genrm.types import EvidencePair
 from service.openapi import EXAMPLE_RESPONSE
 from service.schemas import JudgeResponse
 from service.terminal import BAR_CELLS, clean, render_bar, render_verdict
@@ -68,4 +69,12 @@ def test_line_breaks_and_tabs_stay() -> None:
 
 
 def test_fast_mode_has_no_empty_paragraph() -> None:
-    assert len(show(critique="").splitlines()) == 4
+    assert len(show(critique="", evidence=EvidencePair()).splitlines()) == 4
+
+
+def test_evidence_has_a_line_per_claim_and_a_conflict_is_said() -> None:
+    lines = show(expert_conflict=True, warnings=("Expert 'x' failed.",)).splitlines()
+    assert "A dog × 2: supported (found 2, P 0.97)" in lines
+    assert "B cat × 1: unsupported (found 0, P 0.04)" in lines
+    assert "The vision experts support the other response." in lines
+    assert "Expert 'x' failed." in lines

@@ -1,5 +1,7 @@
 """Complaints of the schema in our own words."""
 
+import difflib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +29,29 @@ def test_a_shortened_text_is_one_short_line(text: str) -> None:
     short = shorten(text)
     assert len(short) <= 41
     assert len(short.splitlines()) <= 1
+
+
+def test_of_a_long_text_only_the_start_is_looked_at() -> None:
+    assert shorten(" " * 1_000 + "end") == "…"
+    assert shorten("a b\n" * 1_000) == "a b " * 10 + "…"
+    assert shorten(" a \n b ") == "a b"
+
+
+def test_a_very_long_name_is_compared_with_no_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+
+    def find_none(name: str, *_: object) -> list[str]:
+        compared.append(name)
+        return []
+
+    monkeypatch.setattr(difflib, "get_close_matches", find_none)
+    for num_characters in (64, 65, 1_000_000):
+        _, param, message = refuse(
+            f'{{"question": "q", "response_a": "a", "response_b": "b", "{"x" * num_characters}": 1}}'
+        )
+        assert param == "x" * 40 + "…"
+        assert len(message) < 300
+    assert compared == ["x" * 64]
 
 
 def refuse(body: str) -> tuple[str, str | None, str]:

@@ -1,0 +1,78 @@
+"""Which vision experts the settings ask for."""
+
+import logging
+
+from experts.contract import Expert
+from experts.panel import ExpertPanel
+from genrm.errors import ModelLoadError
+from genrm.shipped import expert_folder
+from service.errors import StartError
+from service.metrics import Metrics
+from service.settings import Settings
+
+_KINDS = ("shipped", "grounding-dino", "detector", "detectron2")
+_CLOSED_THRESHOLD = 0.5
+_log = logging.getLogger(__name__)
+
+
+def load_panel(settings: Settings, metrics: Metrics) -> ExpertPanel | None:
+    """The experts that the settings describe, loaded; None for none. It imports torch and takes seconds.
+
+    Raises StartError if the setting cannot be read, ModelLoadError if an expert cannot be loaded and is required.
+    """
+    experts = []
+    for kind, model in parse_experts(settings):
+        try:
+            experts.append(_load(kind, model, settings))
+        except ModelLoadError as error:
+            if settings.experts_required:
+                raise ModelLoadError(
+                    f"{error} To serve without an expert that cannot be loaded, set GENRM_EXPERTS_REQUIRED=false; "
+                    "without any, GENRM_EXPERTS=none."
+                ) from error
+            _log.warning("Going on without the expert %s: %s", kind, error)
+    if not experts:
+        return None
+    return ExpertPanel(
+        experts,
+        rule=settings.expert_rule,
+        timeout_seconds=settings.expert_timeout_seconds,
+        on_batch=metrics.observe_expert,
+    )
+
+
+def parse_experts(settings: Settings) -> list[tuple[str, str]]:
+    """Kind and model of each expert that is asked for. Raises StartError."""
+    wanted = settings.experts.strip()
+    if wanted == "auto":
+        uses_shipped_judge = settings.model is None and settings.engine_url is None
+        wanted = "shipped" if uses_shipped_judge and expert_folder().is_dir() else "none"
+    if wanted == "none":
+        return []
+    parsed = []
+    for item in filter(None, (part.strip() for part in wanted.split(","))):
+        kind, _, model = item.partition(":")
+        if kind not in _KINDS or bool(model) == (kind == "shipped"):
+            raise StartError(
+                f"GENRM_EXPERTS is {settings.experts!r}; {item!r} is no expert. Allowed are auto, none, and a list of "
+                "shipped, grounding-dino:MODEL, detector:MODEL, detectron2:CONFIG, separated by commas. MODEL is a "
+                "folder or hub id."
+            )
+        parsed.append((kind, model or str(expert_folder())))
+    return parsed
+
+
+def _load(kind: str, model: str, settings: Settings) -> Expert:
+    threshold, device = settings.expert_threshold, settings.device
+    if kind == "detectron2":
+        from experts.detectron import Detectron2Expert
+
+        return Detectron2Expert.load(model, device=device, threshold=threshold or _CLOSED_THRESHOLD)
+    if kind == "detector":
+        from experts.closed_detector import ClosedDetector
+
+        return ClosedDetector.load(model, device=device, dtype=settings.dtype, threshold=threshold or _CLOSED_THRESHOLD)
+    from experts.grounding_dino import GroundingDino, GroundingOptions
+
+    options = GroundingOptions() if threshold is None else GroundingOptions(box_threshold=threshold)
+    return GroundingDino.load(model, name=kind, device=device, dtype=settings.dtype, options=options)
