@@ -24,6 +24,7 @@ check: $(VENV)/.installed-dev ## Formatting, lint, types and layers
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.installed ## Speed of the HTTP service and of the in-process engine on this machine
+	$(BIN)/python bench/serving.py -- --experts none
 	$(BIN)/python bench/serving.py
 	$(BIN)/python bench/engine.py
 

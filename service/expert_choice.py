@@ -2,7 +2,10 @@
 
 import logging
 
-from experts.contract import Expert
+from PIL import Image
+
+from experts.contract import Expert, Inquiry
+from experts.lexicon import default_lexicon
 from experts.panel import ExpertPanel
 from genrm.errors import ModelLoadError
 from genrm.shipped import expert_folder
@@ -16,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 def load_panel(settings: Settings, metrics: Metrics) -> ExpertPanel | None:
-    """The experts that the settings describe, loaded; None for none. It imports torch and takes seconds.
+    """The experts that the settings describe, loaded and warm; None for none. It imports torch and takes seconds.
 
     Raises StartError if the setting cannot be read, ModelLoadError if an expert cannot be loaded and is required.
     """
@@ -33,6 +36,10 @@ def load_panel(settings: Settings, metrics: Metrics) -> ExpertPanel | None:
             _log.warning("Going on without the expert %s: %s", kind, error)
     if not experts:
         return None
+    default_lexicon()  # building its plurals takes a second, which the first request should not
+    for expert in experts:
+        phrase = "person" if expert.covers("person") else min(expert.vocabulary or ("person",))
+        expert.detect([Inquiry(image=Image.new("RGB", (64, 64)), phrases=(phrase,))])
     return ExpertPanel(
         experts,
         rule=settings.expert_rule,

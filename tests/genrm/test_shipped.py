@@ -14,7 +14,7 @@ from safetensors import safe_open
 
 from genrm.engines.in_process import InProcessEngine
 from genrm.judge import Judge, JudgeOptions
-from genrm.shipped import base_folder, judge_folder
+from genrm.shipped import base_folder, expert_folder, judge_folder
 from genrm.types import Comparison, Verdict
 from pocket.sample_files import SAMPLES
 
@@ -48,8 +48,13 @@ def test_each_model_has_weights_tokenizer_and_a_card(folder: Path) -> None:
         assert f"## {word}" in card
 
 
-def test_all_weights_together_stay_within_sixteen_megabytes() -> None:
-    assert sum(path.stat().st_size for path in judge_folder().parent.rglob("*") if path.is_file()) <= 16_000_000
+def test_judge_and_base_stay_within_sixteen_megabytes_and_the_expert_within_twelve() -> None:
+    sizes = {
+        folder.name: sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        for folder in (judge_folder(), base_folder(), expert_folder())
+    }
+    assert sizes["judge"] + sizes["base"] <= 16_000_000
+    assert sizes["expert"] <= 12_000_000
 
 
 @pytest.mark.asyncio(loop_scope="module")
