@@ -1,8 +1,7 @@
-"""Detectors with a fixed list of names, through transformers: RT-DETRv2, D-FINE and their like.
+"""Detectors with a fixed list of names, through transformers: RT-DETRv2.
 
 More accurate on their names than an open-vocabulary detector, and silent about all others: a phrase outside their
-vocabulary is unchecked, never absent. Any folder or hub id, e.g. `PekingU/rtdetr_v2_r50vd` (arXiv:2407.17140) or
-`ustc-community/dfine-medium-coco` (arXiv:2410.13842).
+vocabulary is unchecked, never absent. Any folder or hub id, e.g. `PekingU/rtdetr_v2_r50vd` (arXiv:2407.17140).
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +11,10 @@ import torch
 
 from experts.boxes import clean_detections, suppress_overlaps
 from experts.contract import ExpertError, Inquiry
-from experts.loading import load_detector, short_name
+from experts.loading import load_detector
 from experts.names import NameMap
 from experts.reliability import Reliability, read_reliability
+from genrm.engines.model_files import display_name
 from genrm.types import Detection
 
 
@@ -55,7 +55,7 @@ class ClosedDetector:
         return cls(
             model,
             processor,
-            model_id=short_name(model_id),
+            model_id=display_name(model_id),
             name=name,
             threshold=threshold,
             reliability=read_reliability(model_id),

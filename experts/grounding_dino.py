@@ -21,7 +21,7 @@ from torch import Tensor
 
 from experts.boxes import clean_detections, suppress_overlaps
 from experts.contract import ExpertError, Inquiry
-from experts.loading import load_detector, short_name
+from experts.loading import load_detector
 from experts.phrases import (
     MAX_PHRASE_CHARACTERS,
     clean_phrase,
@@ -31,6 +31,7 @@ from experts.phrases import (
     split_phrases,
 )
 from experts.reliability import Reliability, read_reliability
+from genrm.engines.model_files import display_name
 from genrm.types import Detection
 
 KNOWN_PHRASES_FILE = "known_phrases.json"
@@ -95,7 +96,7 @@ class GroundingDino:
         return cls(
             model,
             processor,
-            model_id=short_name(model_id),
+            model_id=display_name(model_id),
             name=name,
             vocabulary=_read_vocabulary(model_id),
             reliability=read_reliability(model_id),

@@ -15,8 +15,9 @@ from genrm.engines.loading import choose_placement, foreign_errors, no_progress_
 from genrm.engines.model_files import check_weights, find_folder, read_json
 from genrm.errors import ModelLoadError
 
-ZERO_SHOT_TYPES = ("grounding-dino", "mm-grounding-dino")
-CLOSED_TYPES = ("rt_detr_v2", "d_fine", "rt_detr", "detr")
+ZERO_SHOT_TYPES = ("grounding-dino",)
+CLOSED_TYPES = ("rt_detr_v2",)
+"""Architectures that were tried; others of the same interface may work and are refused until somebody has."""
 
 
 def load_detector(name: str, *, kind: str, device: str, dtype: str) -> tuple[Any, Any]:
@@ -47,12 +48,6 @@ def load_detector(name: str, *, kind: str, device: str, dtype: str) -> tuple[Any
             "again, whole."
         )
     return model.to(placement.device).eval().requires_grad_(False), processor  # noqa: FBT003 - torch's signature
-
-
-def short_name(name: str) -> str:
-    """What is shown of a model: a hub id as it is, of a folder its last part (paths are nobody's business)."""
-    folder = find_folder(name)
-    return name if folder is None else folder.resolve().name
 
 
 def check_model_type(model_type: object, allowed: tuple[str, ...], *, where: str) -> None:

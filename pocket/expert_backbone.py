@@ -8,7 +8,6 @@ many times the steps.
 Run: `vl-genrm pocket build --only expert` (both parts).
 """
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +20,13 @@ from torchvision.ops import generalized_box_iou_loss
 from tqdm import tqdm
 from transformers import AutoBackbone
 
+from pocket.checkpoint import Checkpoint
 from pocket.curves import Curves
 from pocket.expert_architecture import STRIDES, expert_config
 from pocket.optimizer import Optimizers
 from pocket.pictures import IMAGE_MEAN, IMAGE_STD, draw_pool
 from pocket.scenes import CELL_PIXELS, GRID, SIZE_PIXELS, Scene, Split, sample_scene
-from pocket.vision_stage import SECONDS_BETWEEN_CHECKPOINTS, augment
+from pocket.vision_stage import augment
 from pocket.vocabulary import KINDS
 
 NO_KIND = len(KINDS)
@@ -103,7 +103,7 @@ def train_backbone(settings: BackboneSettings, scenes: range, folder: Path) -> P
     Resumes from `expert-backbone.checkpoint.pt`; does nothing if the weights are there already.
     """
     stage = "expert-backbone"
-    path, checkpoint = folder / f"{stage}.safetensors", folder / f"{stage}.checkpoint.pt"
+    path = folder / f"{stage}.safetensors"
     if path.exists():
         return path
     torch.manual_seed(settings.seed)
@@ -113,13 +113,8 @@ def train_backbone(settings: BackboneSettings, scenes: range, folder: Path) -> P
     )
     pool = draw_pool(Split.TRAIN, scenes, folder / "pictures")
     labels = [box_labels(sample_scene(Split.TRAIN, index)) for index in scenes]
-    first_step = 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizers.load_state_dict(state["optimizers"])
-        first_step = state["step"]
-    saved = time.monotonic()
+    checkpoint = Checkpoint(folder, stage, model, optimizers)
+    first_step = checkpoint.restore()
     for step in tqdm(range(first_step, settings.num_steps), initial=first_step, total=settings.num_steps, desc=stage):
         rng = np.random.default_rng([settings.seed, step])
         rows = np.sort(rng.integers(len(scenes), size=settings.batch_scenes))
@@ -136,13 +131,10 @@ def train_backbone(settings: BackboneSettings, scenes: range, folder: Path) -> P
             full = kinds != NO_KIND
             hits = float((kind_logits.argmax(-1) == kinds)[full].float().mean())
             curves.log(step + 1, loss=loss.item(), object=hits)
-        if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-            state = {"model": model.state_dict(), "optimizers": optimizers.state_dict(), "step": step + 1}
-            torch.save(state, checkpoint)
-            saved = time.monotonic()
+        checkpoint.save_now_and_then(step + 1)
     curves.plot()
     save_file(model.backbone.state_dict(), path)
-    checkpoint.unlink(missing_ok=True)
+    checkpoint.remove()
     return path
 
 

@@ -6,7 +6,6 @@ backbone starts from `pocket.expert_backbone` and moves on at a share of the rat
 Run: `vl-genrm pocket build --only expert`.
 """
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from tqdm import tqdm
 from transformers import GroundingDinoForObjectDetection, GroundingDinoProcessor
 from transformers.models.grounding_dino.modeling_grounding_dino import build_label_maps
 
+from pocket.checkpoint import Checkpoint
 from pocket.curves import Curves
 from pocket.expert_backbone import NOT_MUON, load_backbone_weights, to_pixel_values
 from pocket.expert_loss import Targets, dense_loss, set_loss
@@ -24,7 +24,7 @@ from pocket.expert_probe import probe_expert
 from pocket.optimizer import Optimizers
 from pocket.pictures import draw_pool
 from pocket.scenes import SIZE_PIXELS, Scene, Split, sample_scene
-from pocket.vision_stage import SECONDS_BETWEEN_CHECKPOINTS, augment
+from pocket.vision_stage import augment
 
 MAX_PHRASES = 12
 
@@ -107,17 +107,14 @@ def train_expert(
     stage = "expert"
     torch.manual_seed(settings.seed)
     load_backbone_weights(model.model.backbone.conv_encoder.model, backbone)
-    curves, checkpoint, first_step = Curves(folder, stage), folder / f"{stage}.checkpoint.pt", 0
+    curves = Curves(folder, stage)
     optimizers = Optimizers(
         [model], learning_rate=settings.learning_rate, num_steps=settings.num_steps, not_muon=NOT_MUON
     )
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizers.load_state_dict(state["optimizers"])
-        first_step = state["step"]
+    checkpoint = Checkpoint(folder, stage, model, optimizers)
+    first_step = checkpoint.restore()
     pool = draw_pool(Split.TRAIN, scenes, folder / "pictures")
-    saved, losses = time.monotonic(), []
+    losses: list[float] = []
     model.train()
     for step in tqdm(range(first_step, settings.num_steps), initial=first_step, total=settings.num_steps, desc=stage):
         rng = np.random.default_rng([settings.seed, step])
@@ -138,9 +135,6 @@ def train_expert(
             curves.log(step + 1, **probe_expert(model, processor, num_scenes=100))
             curves.plot()
             model.train()
-        if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-            state = {"model": model.state_dict(), "optimizers": optimizers.state_dict(), "step": step + 1}
-            torch.save(state, checkpoint)
-            saved = time.monotonic()
-    checkpoint.unlink(missing_ok=True)
+        checkpoint.save_now_and_then(step + 1)
+    checkpoint.remove()
     model.eval()

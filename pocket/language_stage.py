@@ -8,7 +8,6 @@ texts start from the tower's own word vectors.
 Run: `vl-genrm pocket build --only base` and `--only judge`.
 """
 
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from tqdm import tqdm
 from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
 from pocket.architecture import EMBEDDING_RMS, build_model
+from pocket.checkpoint import Checkpoint
 from pocket.curves import Curves
 from pocket.optimizer import Optimizers
 from pocket.packing import IGNORED, Batch, Packer, use_ordinary_attention, use_packed_attention
@@ -28,7 +28,7 @@ from pocket.probe import probe_chain
 from pocket.scenes import GRID, Scene, Split, sample_scene
 from pocket.tasks import Task, draw_task
 from pocket.tokenizer import SPECIAL_TOKENS
-from pocket.vision_stage import SECONDS_BETWEEN_CHECKPOINTS, load_classifier, word_vectors
+from pocket.vision_stage import load_classifier, word_vectors
 from pocket.vocabulary import KIND_BY_NAME
 
 _NO_MASK = torch.ones(1, 1, 1, 1, dtype=torch.bool)
@@ -124,13 +124,9 @@ def train_language(
         num_steps=settings.num_steps,
         rest_share=settings.embedding_rate_share,
     )
-    checkpoint, first_step = folder / f"{stage}.checkpoint.pt", 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizers.load_state_dict(state["optimizers"])
-        first_step = state["step"]
-    saved, losses = time.monotonic(), []
+    checkpoint = Checkpoint(folder, stage, model, optimizers)
+    first_step = checkpoint.restore()
+    losses: list[float] = []
     for step in tqdm(range(first_step, settings.num_steps), initial=first_step, total=settings.num_steps, desc=stage):
         rng = np.random.default_rng([settings.seed, step])
         rows = rng.integers(len(features_NTD), size=settings.batch_scenes)
@@ -153,11 +149,8 @@ def train_language(
             curves.log(step + 1, **probe_chain(model, processor, num_rows=120))
             curves.plot()
             model.train()
-        if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-            state = {"model": model.state_dict(), "optimizers": optimizers.state_dict(), "step": step + 1}
-            torch.save(state, checkpoint)
-            saved = time.monotonic()
-    checkpoint.unlink(missing_ok=True)
+        checkpoint.save_now_and_then(step + 1)
+    checkpoint.remove()
     model.eval()
 
 

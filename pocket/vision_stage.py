@@ -10,7 +10,6 @@ stage sees nothing for thousands of steps.
 Run: `vl-genrm pocket build --only vision`.
 """
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from tqdm import tqdm
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VisionTransformerPretrainedModel
 
 from pocket.architecture import EMBEDDING_RMS, HIDDEN_SIZE, vision_config
+from pocket.checkpoint import Checkpoint
 from pocket.curves import Curves
 from pocket.optimizer import Optimizers
 from pocket.pictures import draw_pool, to_patches
@@ -35,7 +35,6 @@ _TEXT_NUMBER = {text: number for number, text in enumerate(SIGN_TEXTS)}
 NO_KIND, NO_COLOUR, NO_TEXT = len(KINDS), len(MAT_COLOURS), len(SIGN_TEXTS)
 EMPTY_WEIGHT = 0.4
 IGNORED = -100
-SECONDS_BETWEEN_CHECKPOINTS = 240
 _SIZES = {"kind": NO_KIND + 1, "colour": NO_COLOUR + 1, "text": NO_TEXT + 1, "row": GRID, "column": GRID}
 
 
@@ -87,7 +86,7 @@ def train_vision(settings: VisionSettings, folder: Path, *, stage: str, start: P
     stage: name of this round, also of its curves. start: weights to start from; None starts from nothing. Resumes from
     `<stage>.checkpoint.pt`; a round whose weights are there already is not run again.
     """
-    path, checkpoint = folder / f"{stage}.safetensors", folder / f"{stage}.checkpoint.pt"
+    path = folder / f"{stage}.safetensors"
     if path.exists():
         return path
     torch.manual_seed(settings.seed)
@@ -97,13 +96,8 @@ def train_vision(settings: VisionSettings, folder: Path, *, stage: str, start: P
     optimizers = Optimizers([model], learning_rate=settings.learning_rate, num_steps=settings.num_steps)
     pool = draw_pool(Split.TRAIN, range(settings.num_scenes), folder / "pictures")
     labels = np.stack([cell_labels(sample_scene(Split.TRAIN, i)) for i in range(settings.num_scenes)])
-    first_step = 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizers.load_state_dict(state["optimizers"])
-        first_step = state["step"]
-    saved = time.monotonic()
+    checkpoint = Checkpoint(folder, stage, model, optimizers)
+    first_step = checkpoint.restore()
     for step in tqdm(range(first_step, settings.num_steps), initial=first_step, total=settings.num_steps, desc=stage):
         rng = np.random.default_rng([settings.seed, step])
         rows = np.sort(rng.integers(settings.num_scenes, size=settings.batch_scenes))
@@ -117,13 +111,10 @@ def train_vision(settings: VisionSettings, folder: Path, *, stage: str, start: P
         optimizers.step(step)
         if step % 50 == 49 or step == settings.num_steps - 1:
             curves.log(step + 1, loss=loss.item(), **measure_vision(model, Split.DEV, 200, folder / "pictures"))
-        if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-            state = {"model": model.state_dict(), "optimizers": optimizers.state_dict(), "step": step + 1}
-            torch.save(state, checkpoint)
-            saved = time.monotonic()
+        checkpoint.save_now_and_then(step + 1)
     curves.plot()
     save_file(model.state_dict(), path)
-    checkpoint.unlink(missing_ok=True)
+    checkpoint.remove()
     return path
 
 

@@ -4,7 +4,7 @@ import logging
 
 from PIL import Image
 
-from experts.contract import Expert, Inquiry
+from experts.contract import Expert, ExpertError, Inquiry
 from experts.lexicon import default_lexicon
 from experts.panel import ExpertPanel
 from genrm.errors import ModelLoadError
@@ -23,23 +23,24 @@ def load_panel(settings: Settings, metrics: Metrics) -> ExpertPanel | None:
 
     Raises StartError if the setting cannot be read, ModelLoadError if an expert cannot be loaded and is required.
     """
-    experts = []
+    experts: list[Expert] = []
     for kind, model in parse_experts(settings):
+        number = sum(expert.name.startswith(kind) for expert in experts)
         try:
-            experts.append(_load(kind, model, settings))
-        except ModelLoadError as error:
+            expert = _load(kind, model, settings, name=f"{kind}-{number + 1}" if number else kind)
+            _warm_up(expert)
+        except (ModelLoadError, ExpertError) as error:
             if settings.experts_required:
                 raise ModelLoadError(
                     f"{error} To serve without an expert that cannot be loaded, set GENRM_EXPERTS_REQUIRED=false; "
                     "without any, GENRM_EXPERTS=none."
                 ) from error
             _log.warning("Going on without the expert %s: %s", kind, error)
+        else:
+            experts.append(expert)
     if not experts:
         return None
     default_lexicon()  # building its plurals takes a second, which the first request should not
-    for expert in experts:
-        phrase = "person" if expert.covers("person") else min(expert.vocabulary or ("person",))
-        expert.detect([Inquiry(image=Image.new("RGB", (64, 64)), phrases=(phrase,))])
     return ExpertPanel(
         experts,
         rule=settings.expert_rule,
@@ -69,17 +70,24 @@ def parse_experts(settings: Settings) -> list[tuple[str, str]]:
     return parsed
 
 
-def _load(kind: str, model: str, settings: Settings) -> Expert:
+def _warm_up(expert: Expert) -> None:
+    phrase = "person" if expert.covers("person") else min(expert.vocabulary or ("person",))
+    expert.detect([Inquiry(image=Image.new("RGB", (64, 64)), phrases=(phrase,))])
+
+
+def _load(kind: str, model: str, settings: Settings, *, name: str) -> Expert:
     threshold, device = settings.expert_threshold, settings.device
     if kind == "detectron2":
         from experts.detectron import Detectron2Expert
 
-        return Detectron2Expert.load(model, device=device, threshold=threshold or _CLOSED_THRESHOLD)
+        return Detectron2Expert.load(model, name=name, device=device, threshold=threshold or _CLOSED_THRESHOLD)
     if kind == "detector":
         from experts.closed_detector import ClosedDetector
 
-        return ClosedDetector.load(model, device=device, dtype=settings.dtype, threshold=threshold or _CLOSED_THRESHOLD)
+        return ClosedDetector.load(
+            model, name=name, device=device, dtype=settings.dtype, threshold=threshold or _CLOSED_THRESHOLD
+        )
     from experts.grounding_dino import GroundingDino, GroundingOptions
 
     options = GroundingOptions() if threshold is None else GroundingOptions(box_threshold=threshold)
-    return GroundingDino.load(model, name=kind, device=device, dtype=settings.dtype, options=options)
+    return GroundingDino.load(model, name=name, device=device, dtype=settings.dtype, options=options)

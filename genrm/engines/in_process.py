@@ -10,7 +10,6 @@ import asyncio
 import logging
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from PIL import Image
@@ -18,6 +17,7 @@ from PIL import Image
 from genrm.engines.contract import Completion, OnText, Prompt, Sampling
 from genrm.engines.forward import Forward
 from genrm.engines.loading import LoadedModel, Placement, choose_placement, load_model
+from genrm.engines.model_files import display_name
 from genrm.engines.preparation import Preparation
 from genrm.engines.progress import EngineStats, OnBatch, Progress
 from genrm.engines.rows import Call, Vocabulary
@@ -73,9 +73,9 @@ class InProcessEngine:
     @property
     def model(self) -> str:
         """Hub id or folder name, with the adapter's behind a plus sign."""
-        names = [_display_name(self._name)]
+        names = [display_name(self._name)]
         if self._adapter:
-            names.append(_display_name(self._adapter))
+            names.append(display_name(self._adapter))
         return "+".join(names)
 
     @property
@@ -202,11 +202,6 @@ class InProcessEngine:
                 spellings=find_spellings(tokenizer, label_ids=label_ids, labels=sampling.labels),
             )
         return self._vocabularies[key]
-
-
-def _display_name(name: str) -> str:
-    path = Path(name).expanduser()
-    return path.resolve().name if path.is_dir() else name
 
 
 def _check_sampling(sampling: Sampling) -> None:

@@ -38,6 +38,12 @@ def find_folder(name: str) -> Path | None:
     return None
 
 
+def display_name(name: str) -> str:
+    """What is shown of a model: a hub id as it is, of a folder its last part (paths are nobody's business)."""
+    path = Path(name).expanduser()
+    return path.resolve().name if path.is_dir() else name
+
+
 def check_model_folder(folder: Path) -> None:
     """Raise ModelLoadError, naming file and remedy, unless the folder holds a whole model that the engine runs."""
     check_model_type(read_json(folder / "config.json").get("model_type"), where=str(folder / "config.json"))

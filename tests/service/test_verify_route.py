@@ -13,6 +13,7 @@ from PIL import Image
 from experts.contract import Inquiry
 from experts.fake import FakeExpert
 from genrm.errors import ModelLoadError
+from genrm.shipped import expert_folder
 from service.client import VerifyResponse
 from service.errors import StartError
 from service.expert_choice import load_panel, parse_experts
@@ -151,3 +152,11 @@ def test_an_expert_that_cannot_be_loaded_is_named_or_left_out_as_configured(tmp_
     with pytest.raises(ModelLoadError, match=r"config\.json is missing.*GENRM_EXPERTS_REQUIRED=false"):
         load_panel(load_settings(experts=wanted), Metrics())
     assert load_panel(load_settings(experts=wanted, experts_required=False), Metrics()) is None
+
+
+def test_two_experts_of_one_kind_have_names_of_their_own() -> None:
+    folder = expert_folder()
+    panel = load_panel(load_settings(experts=f"grounding-dino:{folder},grounding-dino:{folder}"), Metrics())
+    assert panel is not None
+    panel.close()
+    assert [expert.name for expert in panel.experts] == ["grounding-dino", "grounding-dino-2"]
