@@ -3,9 +3,6 @@
 import math
 from collections.abc import Iterable
 
-import torch
-from torchvision.ops import batched_nms
-
 from genrm.types import Detection
 
 
@@ -29,6 +26,9 @@ def suppress_overlaps(detections: list[Detection], *, iou_threshold: float) -> t
     """Non-maximum suppression within each phrase, best score first. iou_threshold: in (0, 1]; 1 keeps all."""
     if not detections:
         return ()
+    import torch  # whoever only cleans detections needs neither
+    from torchvision.ops import batched_nms
+
     phrases = list(dict.fromkeys(d.phrase for d in detections))
     groups = torch.tensor([phrases.index(d.phrase) for d in detections])
     boxes, scores = torch.tensor([d.box for d in detections]), torch.tensor([d.score for d in detections])

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from experts.claim_extractors.counting import Sighting, count_objects
 from experts.claim_extractors.mentions import Mention, read_mentions
-from experts.claim_extractors.scope import Status, read_statuses
+from experts.claim_extractors.scope import Status, absent_antecedents, read_statuses
 from experts.claim_extractors.surroundings import describe_sighting
 from experts.claim_extractors.tokens import Sentence, Token, split_sentences
 from experts.lexicon import Lexicon, default_lexicon
@@ -34,6 +34,10 @@ class Claim:
     """How many the text says there are, at least 1; None where it does not say, or denies them."""
     is_exact: bool = False
     """Whether the text counts ("one dog", "two dogs"); "a dog" says that there is one and not that there is no other.
+    """
+    is_narrower: bool = False
+    """Whether what it denies or counts are some objects of the name only ("no puppy", "no red car", "two women"), so
+    that there may be others.
     """
     mention: str
     """The first words that stand for it, as the text has them."""
@@ -73,7 +77,10 @@ def extract_claims(text: str, lexicon: Lexicon | None = None) -> tuple[Claim, ..
     cues = {token.word for sentence in sentences for token in sentence.tokens}
     readings: list[MentionReading] = []
     for index, sentence in enumerate(sentences):
-        if not sentence.asks:
+        if sentence.asks:
+            answer = sentences[index + 1].tokens if index + 1 < len(sentences) else ()
+            readings += _read_question(text, index, sentence, answer, lexicon, cues)
+        else:
             readings += _read_sentence(text, index, sentence, lexicon, cues)
     return merge_readings(readings, lexicon)
 
@@ -105,17 +112,26 @@ def merge_readings(readings: Sequence[MentionReading], lexicon: Lexicon) -> tupl
     claims = []
     for name, found in by_name.items():
         affirmed = [reading.sighting for reading in found if reading.status == "affirmed"]
+        counted = [sighting.mention for sighting in affirmed if sighting.mention.phrase.counted]
+        denied = [] if affirmed else [reading.sighting.mention for reading in found]
         count = count_objects(affirmed, lexicon) if affirmed else None
+        is_exact = count is not None and bool(counted)
         claims.append(
             Claim(
                 name=name,
                 polarity="affirmed" if affirmed else "denied",
                 count=count,
-                is_exact=count is not None and any(sighting.mention.phrase.counted for sighting in affirmed),
+                is_exact=is_exact,
+                is_narrower=_speak_of_some(counted) if is_exact else _speak_of_some(denied, by_adjectives=True),
                 mention=found[0].text,
             )
         )
     return tuple(claims)
+
+
+def _speak_of_some(mentions: Sequence[Mention], *, by_adjectives: bool = False) -> bool:
+    """Whether there are mentions and all mean some objects of their name only. by_adjectives: "red car" is enough."""
+    return bool(mentions) and all(m.is_kind or (by_adjectives and m.is_described) for m in mentions)
 
 
 def describe_mentions(
@@ -135,3 +151,15 @@ def _read_sentence(text: str, index: int, sentence: Sentence, lexicon: Lexicon, 
     mentions = read_mentions(sentence.tokens, lexicon, cues)
     statuses = read_statuses(sentence.tokens, mentions, frozenset(lexicon.words.depictions))
     return describe_mentions(text, index, sentence.tokens, mentions, statuses)
+
+
+def _read_question(
+    text: str, index: int, question: Sentence, answer: Sequence[Token], lexicon: Lexicon, cues: set[str]
+) -> list[MentionReading]:
+    """A question claims nothing, but the sentence behind it can deny what it asks for: "A dog? There is none."."""
+    mentions = read_mentions(question.tokens, lexicon, cues)
+    tokens = (*question.tokens, *answer)
+    spoken = {mention.start: mention for mention in read_mentions(tokens, lexicon, cues)}
+    denied = {mention.start for mention in absent_antecedents(tokens, spoken)}
+    asked = [mention for mention in mentions if mention.start in denied]
+    return describe_mentions(text, index, question.tokens, asked, ["denied"] * len(asked))

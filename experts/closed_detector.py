@@ -1,7 +1,8 @@
-"""Detectors with a fixed list of names, through transformers: RT-DETRv2.
+"""Detectors with a fixed list of names, through transformers: RT-DETRv2 and D-FINE.
 
 More accurate on their names than an open-vocabulary detector, and silent about all others: a phrase outside their
-vocabulary is unchecked, never absent. Any folder or hub id, e.g. `PekingU/rtdetr_v2_r50vd` (arXiv:2407.17140).
+vocabulary is unchecked, never absent. Any folder or hub id, e.g. `PekingU/rtdetr_v2_r50vd` (arXiv:2407.17140) or
+`ustc-community/dfine-medium-coco` (arXiv:2410.13842).
 """
 
 from collections.abc import Mapping, Sequence

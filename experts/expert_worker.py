@@ -7,13 +7,15 @@ expert does not keep the process from ending.
 
 import asyncio
 import logging
+import math
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+from experts.boxes import clean_detections
 from experts.contract import Expert, ExpertError, Inquiry
 from genrm.types import Detection
 
@@ -88,9 +90,10 @@ class ExpertWorker:
         started = self._busy_since = time.monotonic()
         try:
             answers = self.expert.detect([job.inquiry for job in batch])
+            checked = [_check(answer, job.inquiry) for job, answer in zip(batch, answers, strict=True)]
             if self._on_batch is not None:
                 self._on_batch(self.expert.name, time.monotonic() - started, len(batch))
-            for job, detections in zip(batch, answers, strict=True):
+            for job, detections in zip(batch, checked, strict=True):
                 job.future.set_result(detections)
         except Exception:  # noqa: BLE001 - whatever a model or a library of it raises must not end the thread
             if len(batch) == 1:
@@ -103,3 +106,13 @@ class ExpertWorker:
                     self._answer([job])
         finally:
             self._busy_since = None
+
+
+def _check(answer: Iterable[Detection], inquiry: Inquiry) -> tuple[Detection, ...]:
+    """What an expert found, with its boxes cut to the image. Raises ExpertError for a score or box that is no number:
+    whoever drops it would say that nothing is there.
+    """
+    found = tuple(answer)
+    if not all(0 <= detection.score <= 1 and all(map(math.isfinite, detection.box)) for detection in found):
+        raise ExpertError("It gave a score outside [0, 1] or a box that is no number.")
+    return tuple(clean_detections(found, width=inquiry.image.width, height=inquiry.image.height))

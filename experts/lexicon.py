@@ -1,6 +1,7 @@
 """Which English words name which objects: the lexicon that claims are read with.
 
-It is data (`experts/lexicon/coco.json`: the 80 COCO names with our synonyms), so that another domain brings its own.
+It is data (`experts/lexicon/coco.json`: the 80 COCO names with our synonyms and words for kinds of them), so that
+another domain brings its own.
 Plurals come from `inflect` once, when a lexicon is loaded. Closed-class words (articles, numbers, negations) belong to
 English and are not here; what a sentence says about an object is decided in `experts.claim_extractors`.
 """
@@ -34,6 +35,9 @@ class LexiconFile(BaseModel):
 
     source: str = Field(min_length=1, description="Where the names and synonyms come from.")
     objects: dict[Word, tuple[Word, ...]] = Field(min_length=1, description="Name → synonyms of one word or several.")
+    kinds: dict[Word, tuple[Word, ...]] = Field(
+        default={}, description="Name → words for some of its objects only: no puppy, but other dogs perhaps."
+    )
     irregular_plurals: dict[Word, Word] = Field(default={}, description="Plurals where `inflect` would be wrong.")
     collectives: dict[Word, tuple[Word, int | None]] = Field(
         default={}, description="Words for several: name and how many, null where they do not say (crowd; couple: 2)."
@@ -77,6 +81,9 @@ class Form:
     group_size: int | None = None
     """How many a collective stands for, where it says so."""
     collective: bool = False
+    is_kind: bool = False
+    """It stands for some objects of the name only: see `LexiconFile.kinds`. So does a collective: no crowd, but people.
+    """
     ambiguous: bool = False
     """Other words of the text decide the name: see `LexiconFile.contexts`."""
 
@@ -122,9 +129,14 @@ class Lexicon:
 
     def canonical_name(self, phrase: str) -> str | None:
         """The name of the object that a phrase stands for, singular or plural; None if the lexicon does not know it."""
+        form = self.find_phrase(phrase)
+        return None if form is None else form.name
+
+    def find_phrase(self, phrase: str) -> Form | None:
+        """The form that a whole phrase is; None if the lexicon does not know it."""
         words = phrase.lower().split()
         found = self.find(words, words, 0)
-        return found[1].name if found is not None and found[0] == len(words) else None
+        return found[1] if found is not None and found[0] == len(words) else None
 
 
 @cache
@@ -164,7 +176,7 @@ def _build_lexicon(contents: LexiconFile, path: Path) -> Lexicon:
 
 def _names_used(contents: LexiconFile) -> set[str]:
     """Every name that the lists speak of."""
-    names = {*contents.endings.values(), *contents.openers.values(), *contents.animals}
+    names = {*contents.kinds, *contents.endings.values(), *contents.openers.values(), *contents.animals}
     names |= {name for name, _ in contents.collectives.values()}
     names |= {name for options in contents.contexts.values() for name in options}
     names |= {name for unmade in contents.look_alikes.values() for name in unmade} - {"*"}
@@ -177,8 +189,13 @@ def _list_forms(contents: LexiconFile, plurals: "_Plurals") -> Iterator[tuple[Fo
         for word in (name, *synonyms):
             for text, number in plurals.forms(word):
                 yield Form(name=name, word=word.lower(), number=number), text
+    for name, kinds in contents.kinds.items():
+        for word in kinds:
+            for text, number in plurals.forms(word):
+                yield Form(name=name, word=word.lower(), number=number, is_kind=True), text
     for word, (name, size) in contents.collectives.items():
-        yield Form(name=name, word=word.lower(), number="either", group_size=size, collective=True), word
+        form = Form(name=name, word=word.lower(), number="either", group_size=size, collective=True, is_kind=True)
+        yield form, word
     for word in contents.contexts:
         for text, number in plurals.forms(word):
             yield Form(name=None, word=word.lower(), number=number, ambiguous=True), text

@@ -16,7 +16,7 @@ from genrm.engines.model_files import check_weights, find_folder, read_json
 from genrm.errors import ModelLoadError
 
 ZERO_SHOT_TYPES = ("grounding-dino",)
-CLOSED_TYPES = ("rt_detr_v2",)
+CLOSED_TYPES = ("rt_detr_v2", "d_fine")
 """Architectures that were tried; others of the same interface may work and are refused until somebody has."""
 
 

@@ -44,7 +44,8 @@ def _verify(claim: Claim, checks: Sequence[Check], rule: Rule) -> Evidence:
         numbers = [(len(check.detections), check.reliability) for check in checks]
         posterior = infer_counts(numbers, at_least=exact or 0)
         finding = _decide(claim, _count(posterior, [number for number, _ in numbers], rule))
-        probability = _probability(claim, posterior)
+        if finding != "unchecked":
+            probability = min(1.0, sum(p for count, p in enumerate(posterior) if _allows(claim, count)))
     return Evidence(
         phrase=claim.name,
         mention=claim.mention,
@@ -57,27 +58,32 @@ def _verify(claim: Claim, checks: Sequence[Check], rule: Rule) -> Evidence:
 
 
 def _count(posterior: Sequence[float], numbers: Sequence[int], rule: Rule) -> int:
-    """How many objects the rule believes in."""
+    """How many objects the rule believes in: none, or a number that some expert found.
+
+    How many were probably overlooked beside them shows in the probability only: five boxes do not contradict "five
+    dogs".
+    """
     if rule == "any":
         return max(numbers)
     if rule == "all":
         return min(numbers)
     if posterior[0] >= 0.5:
         return 0
-    return max(range(1, len(posterior)), key=lambda count: posterior[count])
+    return max(filter(None, numbers), key=lambda count: posterior[count])
 
 
 def _decide(claim: Claim, believed: int) -> Finding:
+    if _allows(claim, believed):
+        return "supported"
     if claim.polarity == "denied":
-        return "contradicted" if believed else "supported"
-    if not believed:
-        return "unsupported"
-    return "contradicted" if claim.is_exact and claim.count != believed else "supported"
+        return "unchecked" if claim.is_narrower else "contradicted"
+    return "contradicted" if believed else "unsupported"
 
 
-def _probability(claim: Claim, posterior: Sequence[float]) -> float:
+def _allows(claim: Claim, count: int) -> bool:
+    """Whether a claim is true where so many objects are there; "two women", where there are at least two people."""
     if claim.polarity == "denied":
-        return posterior[0]
-    if claim.is_exact and claim.count is not None:
-        return posterior[claim.count]
-    return 1 - posterior[0]
+        return count == 0
+    if not claim.is_exact or claim.count is None:
+        return count > 0
+    return count >= claim.count if claim.is_narrower else count == claim.count

@@ -20,13 +20,13 @@ from experts.contract import Expert, Inquiry
 from experts.grounding_dino import GroundingDino
 from experts.panel import ExpertPanel
 from genrm.types import Comparison, Detection, mean_support
-from pocket.bench import share_with_interval
 from pocket.drawing import draw_scene
 from pocket.exchanges import absent_kind, pick
 from pocket.expert_probe import match_detections
 from pocket.rows import make_rows
 from pocket.scenes import Scene, Split, sample_scene
 from pocket.vocabulary import KINDS
+from training.statistics import share_with_interval
 
 PAIR_KINDS = ("existence", "denial", "choice", "objects", "count")
 """Kinds of comparison that detections alone can decide."""

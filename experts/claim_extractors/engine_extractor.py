@@ -71,13 +71,22 @@ def _read_entry(entry: Mapping[str, Any], name: str, polarity: str, text: str, l
     mention = entry.get("mention") or name
     if canonical is None or not isinstance(mention, str) or mention.casefold() not in text.casefold():
         return None
+    form = lexicon.find_phrase(mention)
+    is_kind = form is not None and form.is_kind
     count = entry.get("count")
     if polarity == "denied" or count == 0:
-        return Claim(name=canonical, polarity="denied", count=None, mention=mention)
+        return Claim(name=canonical, polarity="denied", count=None, is_narrower=is_kind, mention=mention)
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         return Claim(name=canonical, polarity="affirmed", count=None, mention=mention)
-    # Of one, the answer does not tell "one dog" from "a dog".
-    return Claim(name=canonical, polarity="affirmed", count=count, is_exact=count > 1, mention=mention)
+    is_exact = count > 1  # of one, the answer does not tell "one dog" from "a dog"
+    return Claim(
+        name=canonical,
+        polarity="affirmed",
+        count=count,
+        is_exact=is_exact,
+        is_narrower=is_exact and is_kind,
+        mention=mention,
+    )
 
 
 def _find_list(answer: str) -> list[Any]:
@@ -104,4 +113,4 @@ def _merge(one: Claim, other: Claim) -> Claim:
     """Two claims of one name: affirmed if either is, and a count only where they agree."""
     if one.polarity != other.polarity:
         return one if one.polarity == "affirmed" else other
-    return one if one.count == other.count else replace(one, count=None, is_exact=False)
+    return one if one.count == other.count else replace(one, count=None, is_exact=False, is_narrower=False)

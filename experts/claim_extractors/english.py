@@ -58,7 +58,7 @@ GROUPS_OF = {"couple": 2, "pair": 2, "pairs": None, "duo": 2, "trio": 3, "dozen"
 PREPOSITIONS = words(
     "about above across after against along alongside amid among amongst around as at atop before behind below beneath "
     "beside between beyond by down during for from in inside into near next of off on onto opposite out outside over "
-    "past through throughout to toward towards under underneath up upon via with within"
+    "past through throughout to toward towards under underneath up upon via with within without"
 )
 CLAUSE_BREAKS = words(
     "but however although though while whereas whilst because since yet instead except besides when where what why how "
@@ -73,7 +73,11 @@ AUXILIARIES = words(
 COPULAS = words("is are was were be been 's 're appears appear seems seem")
 SUBJECTS = words("there it he she they we i you")
 PRONOUNS = SUBJECTS | words("here them him us me")
-ADVERBS = words("very quite too just still now together alone away nearby else")
+PARTICIPLES = words("taken seen shown held left hidden broken made worn kept put set laid cut drawn thrown")
+"""Those that do not end in -ed; behind a noun they begin what is said of it."""
+ADVERBS = words(
+    "very quite rather too just still now together alone away nearby else anywhere everywhere altogether whatsoever"
+)
 FUNCTION_WORDS = (ARTICLES | PREPOSITIONS | CLAUSE_BREAKS | RELATIVES | AUXILIARIES | PRONOUNS | ADVERBS) | words(
     "and or nor if than then also as like not never & only"
 )
@@ -95,6 +99,7 @@ PRESENCE = words(
     "noticeable discernible"
 )
 ABSENCE = words("missing absent nowhere invisible lacking nonexistent")
+UNTRUE = words("false untrue incorrect wrong mistaken inaccurate")
 UNCERTAIN = words("sure certain clear known confident obvious specified stated evident possible able easy")
 
 # Neither said nor denied
@@ -103,7 +108,7 @@ HEDGES = words("perhaps maybe possibly probably likely presumably potentially co
 CONDITIONS = words("if whether unless suppose supposing assuming imagine pretend")
 REPORTS = words(
     "asked asks asking mentioned mentions question query prompt statement claims claimed caption hallucinated "
-    "hallucinates supposedly"
+    "hallucinates supposedly claim"
 )
 WISHES = words(
     "want wants wanting wish wishes wishing hope hopes hoping dream dreams dreaming imagining imagines pretending "

@@ -7,15 +7,18 @@ add up over a text, in `counting`.
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from experts.claim_extractors import english
 from experts.claim_extractors.noun_phrases import Article, NounPhrase, read_noun_phrase, read_number
 from experts.claim_extractors.noun_reading import Candidate, names_object
 from experts.claim_extractors.tokens import Token
-from experts.lexicon import Form, Lexicon
+from experts.lexicon import Form, Lexicon, Number
 
 PRONOUN = "anybody"
 """The `Mention.word` of pronouns such as nobody and someone."""
+_WHATEVER = english.words("actual real such clear obvious identifiable")
+_MAX_TOKENS_TO_NUMBER = 30
 _SINGULAR_VERBS = english.words("is was has does 's")
 
 
@@ -32,6 +35,10 @@ class Mention:
     plural: bool
     phrase: NounPhrase
     possessor: bool = False
+    is_kind: bool = False
+    """The noun stands for some objects of the name only: no puppy, but perhaps other dogs."""
+    is_described: bool = False
+    """Adjectives narrow it down: no red car."""
 
     @property
     def is_given(self) -> bool:
@@ -88,7 +95,7 @@ def _find_form(
     if word in lexicon.words.openers and place + 1 < len(words) and words[place + 1] not in english.FUNCTION_WORDS:
         plural = words[place + 1].endswith("s") and not words[place + 1].endswith(("ss", "us"))
         name = lexicon.words.openers[word]
-        return 2, Form(name=name, word=name, number="plural" if plural else "singular")
+        return 2, Form(name=name, word=name, number="plural" if plural else "singular", is_kind=True)
     return _find_ending(word, lexicon)
 
 
@@ -106,7 +113,8 @@ def _find_ending(word: str, lexicon: Lexicon) -> tuple[int, Form] | None:
         for text in (ending, lexicon.plural_endings[ending]):
             stem = word.removesuffix(text)
             if len(stem) > 1 and stem != word and stem + ending not in lexicon.words.not_endings:
-                return 1, Form(name=name, word=stem + ending, number="singular" if text == ending else "plural")
+                number: Number = "singular" if text == ending else "plural"
+                return 1, Form(name=name, word=stem + ending, number=number, is_kind=True)
     return None
 
 
@@ -127,17 +135,29 @@ def _build_candidate(
 
 
 def _read(candidate: Candidate, before: Sequence[Mention]) -> Mention:
-    form = candidate.form
+    form, phrase = candidate.form, candidate.phrase
+    stated = _number_stated_behind(candidate)
+    if stated is not None:
+        phrase = replace(phrase, counted=True)
     return Mention(
         name=_name_of_kin(candidate, before),
         word=form.word,
         start=candidate.start,
         end=candidate.end,
-        number=_number(candidate),
+        number=_number(candidate) if stated is None else stated,
         plural=form.number == "plural" or form.collective,
-        phrase=candidate.phrase,
+        phrase=phrase,
         possessor=candidate.tokens[candidate.end - 1].possessive,
+        is_kind=form.is_kind,
+        is_described=phrase.article != "bare"
+        and any(map(_narrows, candidate.tokens[phrase.left + 1 : candidate.start])),
     )
+
+
+def _narrows(token: Token) -> bool:
+    """Whether a word between article and noun picks some of the objects: red, but neither "visible" nor "two"."""
+    word = token.word
+    return word not in english.PRESENCE | english.FUNCTION_WORDS | _WHATEVER and read_number(word) is None
 
 
 def _name_of_kin(candidate: Candidate, before: Sequence[Mention]) -> str:
@@ -169,6 +189,19 @@ def _number(candidate: Candidate) -> int | None:
     if form.number == "singular":
         return None if phrase.article == "bare" and form.word in words.masses else 1
     return 1 if phrase.article == "indefinite" or _agrees_with_singular(candidate) else None
+
+
+def _number_stated_behind(candidate: Candidate) -> int | None:
+    """The number of "the number of dogs in the image is 3"; None where nothing of the kind is said."""
+    left = candidate.phrase.left
+    if candidate.form.number == "singular" or [candidate.word_at(left - 2), candidate.word_at(left - 1)] != [
+        "number",
+        "of",
+    ]:
+        return None
+    words = [token.word for token in candidate.tokens[candidate.end : candidate.end + _MAX_TOKENS_TO_NUMBER]]
+    stated = (read_number(number) for verb, number in pairwise(words) if verb == "is")
+    return next((number for number in stated if number is not None), None)
 
 
 def _agrees_with_singular(candidate: Candidate) -> bool:

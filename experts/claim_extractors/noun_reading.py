@@ -71,12 +71,35 @@ def _is_describer(candidate: Candidate) -> bool:
         return not is_number_alone(candidate)
     if form.number == "plural" or not after or after in english.FUNCTION_WORDS:
         return False
+    if form.number == "singular" and _speaks_of_several(candidate) and after.endswith("s"):
+        return True
     behind = candidate.word_at(candidate.end + 1)
     if after in lexicon.heads:  # but a zebra crossing the road
         return not (after.endswith("ing") and behind in english.ARTICLES)
-    if after in lexicon.words.heads_singular_only:  # but a fork and a knife rest on the plate
-        return candidate.word_at(candidate.phrase.left - 1) != "and"
+    if after in lexicon.words.heads_singular_only:
+        return not _shares_a_verb(candidate)
     return _is_noun(candidate, behind)
+
+
+def _speaks_of_several(candidate: Candidate) -> bool:
+    """Whether a plural must follow: the two bus of "two bus stops"; there are no bus stops."""
+    phrase = candidate.phrase
+    if candidate.word_at(phrase.left - 1) in ("are", "were"):
+        return True
+    return (phrase.counted and phrase.number not in (None, 0, 1)) or phrase.article_word in ("several", "many", "few")
+
+
+def _shares_a_verb(candidate: Candidate) -> bool:
+    """Whether the next word is the verb of this noun and one before it: "a fork and a knife rest on the plate"."""
+    left = candidate.phrase.left
+    if (
+        candidate.word_at(left - 1) != "and"
+        or candidate.phrase.article_word == "no"
+        or not candidate.word_at(candidate.end + 1)
+    ):
+        return False
+    before = [token.word for token in candidate.tokens[:left]]
+    return not any(word in english.AUXILIARIES or english.SEEING.fullmatch(word) for word in before)
 
 
 def _is_noun(candidate: Candidate, behind: str) -> bool:
@@ -117,7 +140,7 @@ def _stands_alone(candidate: Candidate) -> bool:
     if form.number == "plural":
         return True
     if candidate.phrase.article == "bare":
-        if form.word in words.uncountable or form.word in words.adjectives:
+        if form.word in words.uncountable or (form.word in words.adjectives and not _is_alternative(candidate)):
             return False
         is_brand = candidate.tokens[candidate.start].capital and before.isalpha()  # a product of Apple
         if is_brand and not candidate.tokens[candidate.start - 1].capital:
@@ -127,6 +150,14 @@ def _stands_alone(candidate: Candidate) -> bool:
     return form.word not in words.adjectives or not _describes_colour(candidate)
 
 
+def _is_alternative(candidate: Candidate) -> bool:
+    """Whether it shares the article of an object before it: no apple or orange."""
+    if candidate.before not in ("or", "nor"):
+        return False
+    other = candidate.word_at(candidate.start - 2)
+    return candidate.lexicon.canonical_name(other) is not None and other not in candidate.lexicon.words.adjectives
+
+
 def _describes_colour(candidate: Candidate) -> bool:
     """Whether a word that is also an adjective is one: the orange of an orange shirt, or of orange and black."""
     after, behind = candidate.after, candidate.word_at(candidate.end + 1)
@@ -134,6 +165,8 @@ def _describes_colour(candidate: Candidate) -> bool:
         return True
     if after in ("and", "or", ",") and behind in english.COLOURS:
         return True
-    if not after[:1].isalnum() or after in english.FUNCTION_WORDS or after.endswith(("ing", "ed", "ly")):
+    if not after[:1].isalnum() or after in english.FUNCTION_WORDS | english.PARTICIPLES | english.PRESENCE:
+        return False
+    if after.endswith(("ing", "ed", "ly")):
         return False
     return not (after.endswith("s") and candidate.phrase.article_word in ("a", "an", "another"))

@@ -15,10 +15,11 @@ MAX_REACH_TOKENS = 60
 """Nothing reaches farther, so that time stays linear in the text."""
 _MAX_SUBJECT_TOKENS = 15
 _MAX_NOUN_TOKENS = 6
+_SUBORDINATORS = english.words("because since although though while as")
 _HARD_SIGNS = frozenset(";:()—–[]|")
 TRANSPARENT_BEFORE_OF = english.words(
     "sign signs evidence trace hint indication kind kinds type types sort sorts lack absence presence none any glimpse "
-    "instance instances form image images picture pictures"
+    "instance instances form image images picture pictures photo photos photograph"
 )
 
 
@@ -49,12 +50,15 @@ def reach(
     horse stands near a bench").
     """
     has_noun, is_direct = in_phrase, True
+    is_subordinate = any(token.word in _SUBORDINATORS for token in tokens[max(0, begin - _MAX_SUBJECT_TOKENS) : begin])
     place = begin
     while place < min(len(tokens), begin + MAX_REACH_TOKENS):
         word = tokens[place].word
         if _ends_clause(tokens, place):
             return
-        if word in (",", "and", "&") and not _continues_list(tokens, place, strict=strict or not is_direct):
+        if word in (",", "and", "&") and not _continues_list(
+            tokens, place, strict=strict or not is_direct, clause_follows=is_subordinate and word == ","
+        ):
             return
         if (mention := mentions.get(place)) is not None:
             yield Reached(mention=mention, is_direct=is_direct)
@@ -86,18 +90,33 @@ def _ends_clause(tokens: Sequence[Token], place: int) -> bool:
     if word == "-" or (word == "other" and place + 1 < len(tokens) and tokens[place + 1].word == "than"):
         return True
     before = tokens[place - 1].word if place else ""
+    if word in ("really", "actually") and before in english.COPULAS:  # what may look like a dog is really a cat
+        return True
     return word in ("only", "just", "rather", "merely", "simply") and before in (",", "and")
+
+
+def begins_clause(tokens: Sequence[Token], place: int) -> bool:
+    """Whether a clause begins at this token, which is not the first: behind "but", "if", ", and"."""
+    before = tokens[place - 1].word
+    if before in ";:()—–" or before in english.CLAUSE_BREAKS or before in ("if", "whether"):
+        return not (before == "however" and tokens[place].word == ",")
+    return before in ("and", "or") and place > 1 and tokens[place - 2].word == ","
 
 
 def _leads_away(tokens: Sequence[Token], place: int) -> bool:
     word = tokens[place].word
     if word == "of" and place and tokens[place - 1].word in TRANSPARENT_BEFORE_OF:
         return False
+    if word == "as" and place and tokens[place - 1].word in ("such", "thing"):
+        return False
     return word in english.PREPOSITIONS or word in english.RELATIVES
 
 
-def _continues_list(tokens: Sequence[Token], place: int, *, strict: bool) -> bool:
-    """Whether a comma or an "and" goes on with nouns of the same list, rather than with a new clause."""
+def _continues_list(tokens: Sequence[Token], place: int, *, strict: bool, clause_follows: bool) -> bool:
+    """Whether a comma or an "and" goes on with nouns of the same list, rather than with a new clause.
+
+    clause_follows: another must, because this one began with "because".
+    """
     place += 1
     while place < len(tokens) and tokens[place].word in (",", "and", "or", "nor", "&", "any"):
         if tokens[place].word in ("or", "nor", "any"):
@@ -110,18 +129,22 @@ def _continues_list(tokens: Sequence[Token], place: int, *, strict: bool) -> boo
         if strict:
             return False
         place += 1
-    return place < len(tokens) and not _is_clause(tokens, place, has_article=has_article)
+    if clause_follows and not any(
+        token.word in ("and", "or", "nor") for token in tokens[place : place + _MAX_NOUN_TOKENS]
+    ):
+        return False
+    return place < len(tokens) and not _is_clause(tokens, place, may_be_verb=has_article or clause_follows)
 
 
-def _is_clause(tokens: Sequence[Token], place: int, *, has_article: bool) -> bool:
-    """Whether a verb follows before the list goes on or the sentence ends."""
+def _is_clause(tokens: Sequence[Token], place: int, *, may_be_verb: bool) -> bool:
+    """Whether a verb follows before the list goes on or the sentence ends. may_be_verb: a word in -s can be one."""
     for later in range(place, min(place + _MAX_SUBJECT_TOKENS, len(tokens))):
         word = tokens[later].word
         if word in english.AUXILIARIES or word in english.SUBJECTS:
             return True
         if not word[:1].isalnum() or word in ("and", "or", "nor") or word in english.RELATIVES:
             return False
-        is_inside = has_article and place < later < place + _MAX_NOUN_TOKENS
+        is_inside = may_be_verb and place < later < place + _MAX_NOUN_TOKENS and tokens[later - 1].word != "of"
         if is_inside and word.endswith("s") and not word.endswith("ss") and word not in english.FUNCTION_WORDS:
             return True
     return False

@@ -21,7 +21,8 @@ _LIKE_PHRASES = {
 }  # fmt: skip
 _WHOLE_PICTURES = english.words("image picture photo photograph shot view scene snapshot close-up closeup portrait")
 _BEFORE_A_WHOLE_PICTURE = english.COLOURS | english.words(
-    "this is the a an it here in and , that shows old vintage cropped blurry beautiful detailed of"
+    "this is not the a an it here in and , that shows old vintage cropped blurry beautiful detailed of close up "
+    "close-up closeup wide aerial side grainy candid indoor outdoor stock color colour"
 )
 _MAX_TITLE_TOKENS = 12
 _POLITE = english.words("say think guess estimate describe call like")
@@ -45,8 +46,9 @@ def find_supposed(
 def _conditions(tokens: Sequence[Token], mentions: Mapping[int, Mention], place: int) -> Iterator[Mention]:
     """Everything under "if" and "whether", and under a verb of asking or claiming."""
     word = tokens[place].word
+    is_asked = word == "question" and place > 0 and tokens[place - 1].word == "in"  # the object in question
     is_inverted = place == 0 and word in ("had", "should", "were")  # had there been a bus
-    if word in english.CONDITIONS or word in english.REPORTS or is_inverted:
+    if not is_asked and (word in english.CONDITIONS or word in english.REPORTS or is_inverted):
         yield from (found.mention for found in reach(tokens, mentions, place + 1))
     elif word in english.WISHES and tokens[place - 1].word not in ("no", "without"):  # but there is no doubt
         yield from (found.mention for found in reach(tokens, mentions, place + 1) if not found.mention.is_given)
@@ -58,7 +60,9 @@ def _guesses(tokens: Sequence[Token], mentions: Mapping[int, Mention], place: in
     after = tokens[place + 1].word if place + 1 < len(tokens) else ""
     if word not in english.HEDGES | english.MODALS and not (word in _OPEN_JUDGEMENTS and after == "that"):
         return
-    if word == "would" and after in _POLITE:
+    if word == "would" and (
+        after in _POLITE or any(token.word in english.UNTRUE for token in tokens[place : place + 4])
+    ):
         return
     if word == "could" and any(english.SEEING.fullmatch(token.word) for token in tokens[place + 1 : place + 3]):
         return

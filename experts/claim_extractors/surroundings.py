@@ -5,7 +5,6 @@ Only for counting (`experts.claim_extractors.counting`); whether the object is t
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 from experts.claim_extractors import english
 from experts.claim_extractors.counting import Sighting
@@ -52,9 +51,6 @@ def _number_in_context(tokens: Sequence[Token], mention: Mention) -> int | None:
     is_one = phrase.partitive or (phrase.counted and tokens[phrase.left].word == "one")
     if is_one and any(after[k : k + 2] == ["the", "other"] for k in range(len(after))):
         return 2
-    if before[-2:] == ["number", "of"]:
-        stated = [read_number(b) for a, b in pairwise(after) if a == "is"]
-        return stated[0] if stated else mention.number
     return mention.number
 
 

@@ -23,7 +23,7 @@ def check(cases: dict[str, list[str]]) -> None:
 
 def test_a_claim_keeps_the_words_of_the_text_and_the_order_of_first_mentions() -> None:
     assert extract_claims("Two Puppies sit beside the child's sofa.") == (
-        Claim(name="dog", polarity="affirmed", count=2, is_exact=True, mention="Puppies"),
+        Claim(name="dog", polarity="affirmed", count=2, is_exact=True, is_narrower=True, mention="Puppies"),
         Claim(name="person", polarity="affirmed", count=1, mention="child"),
         Claim(name="couch", polarity="affirmed", count=1, mention="sofa"),
     )
@@ -41,6 +41,9 @@ def test_compounds_name_what_their_last_noun_names() -> None:
             "A baby elephant drinks.": ["elephant 1"],
             "A dog-like animal on a dog-shaped rug.": [],
             "A double-decker bus.": ["bus 1"],
+            "There is a bench and a bus stop.": ["bench 1"],
+            "Two cake stands. There are no bus stops.": [],
+            "A fork and a knife rest on the plate.": ["fork 1", "knife 1"],
         }
     )
 
@@ -71,6 +74,7 @@ def test_what_is_not_real_is_not_claimed() -> None:
             "A toy car and a stuffed elephant.": [],
             "A statue of a man stands near a bench.": ["bench 1"],
             "A photo of a man.": ["person 1"],
+            "A close-up shot of a dog. This is not a photo of a cat.": ["dog 1", "no cat"],
             "A T-shirt with a picture of a cat.": [],
         }
     )
@@ -115,6 +119,7 @@ def test_mentions_of_one_object_add_up_unless_they_speak_of_the_same_ones() -> N
             "A cow and her calf.": ["cow 2"],
             "A giraffe with its mother.": ["giraffe 2"],
             "The third dog is a terrier.": ["dog 3"],
+            "The number of dogs in the image is 4.": ["dog 4"],
             "One cat is black, the other one is white.": ["cat 2"],
             "Several people, three people in total.": ["person 3"],
             "The man in the hat greets the man in the coat.": ["person 2"],
@@ -149,8 +154,43 @@ def test_a_negation_reaches_the_nouns_it_governs_and_no_others() -> None:
             "There is nothing but a chair.": ["chair 1"],
             "Not only a dog but also a cat.": ["dog 1", "cat 1"],
             "There is no second clock next to the clock.": ["clock 1"],
+            "Nothing suggests that there is a dog.": ["no dog"],
+            "There is no sign that there is a dog.": ["no dog"],
+            "Nowhere in the image is there a dog.": ["no dog"],
+            "At no point is a dog visible.": ["no dog"],
+            "I am unable to spot any dogs.": ["no dog"],
+            "A place without forks or knives.": ["no fork", "no knife"],
+            "I see no person or orange.": ["no person", "no orange"],
+            "I don't see a tie, a pair of skis, or any dogs.": ["no tie", "no skis", "no dog"],
+            "No other animals, such as dogs or cats, are there.": ["no dog", "no cat"],
+            "It has none of the following: dogs, cats.": ["no dog", "no cat"],
+            "Because there is no dog, attention falls on a cat.": ["no dog", "cat 1"],
+            "As there are no cars, trucks or buses, a man crosses.": ["no car", "no truck", "no bus", "person 1"],
+            "The number of dogs is zero.": ["no dog"],
         }
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "is_narrower"),
+    [
+        ("There is no dog.", False),
+        ("There is no puppy.", True),
+        ("There is no black dog.", True),
+        ("There is no visible dog.", False),
+        ("There are no dogs, not even a puppy.", False),
+        ("Nobody is there.", False),
+        ("There is no milkman and no crowd.", True),
+        ("Two dogs.", False),
+        ("Two puppies.", True),
+        ("Two black dogs.", False),
+        ("Three people: a man and two women.", False),
+        ("A puppy.", False),
+    ],
+)
+def test_words_for_a_kind_deny_and_count_that_kind_only(text: str, is_narrower: bool) -> None:  # noqa: FBT001
+    (claim,) = extract_claims(text)
+    assert claim.is_narrower == is_narrower
 
 
 def test_a_predicate_can_deny_its_subject() -> None:
@@ -163,6 +203,16 @@ def test_a_predicate_can_deny_its_subject() -> None:
             "You mentioned a dog, but there is none.": ["no dog"],
             "You mentioned a dog, but there isn't one here.": ["no dog"],
             "You asked about the dog, but it is not in the image.": ["no dog"],
+            "Dogs, cats, and birds are all missing.": ["no dog", "no cat", "no bird"],
+            "The man holds a cup, and the fork is missing.": ["person 1", "cup 1", "no fork"],
+            "Absent are dogs. What is missing is a cat.": ["no dog", "no cat"],
+            "None of the dogs in the question are visible.": ["no dog"],
+            "None of the dogs are black.": ["dog ?"],
+            "The claim that there is a dog is false.": ["no dog"],
+            "The claim that there is a dog is repeated.": [],
+            "It mentions a dog, which is visible, and a cat, which is not visible.": ["dog 1", "no cat"],
+            "A dog? There is none.": ["no dog"],
+            "A dog? There is a cat.": ["cat 1"],
         }
     )
 
@@ -188,6 +238,9 @@ def test_what_is_asked_supposed_compared_or_awaited_is_no_claim() -> None:
             "It is a cat or a dog.": [],
             "A sofa or couch.": ["couch 1"],
             "Dogs are often kept as pets.": [],
+            "It would be wrong to say that there is a dog.": ["no dog"],
+            "What one might take for a dog is really a cat.": ["cat 1"],
+            "The object in question is a cat.": ["cat 1"],
         }
     )
 

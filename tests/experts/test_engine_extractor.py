@@ -42,7 +42,11 @@ class ScriptedEngine(FakeEngine):
 
 
 def affirm(name: str, count: int | None, mention: str) -> Claim:
-    return Claim(name=name, polarity="affirmed", count=count, is_exact=count is not None and count > 1, mention=mention)
+    is_exact = count is not None and count > 1
+    is_narrower = is_exact and mention == "puppies"
+    return Claim(
+        name=name, polarity="affirmed", count=count, is_exact=is_exact, is_narrower=is_narrower, mention=mention
+    )
 
 
 TEXT = "Two puppies lie on a sofa. There is no cat."

@@ -11,9 +11,14 @@ GOOD, WEAK = Reliability(recall=0.95, false_alarm_rate=0.02), Reliability(recall
 
 
 def claim(
-    *, polarity: Polarity = "affirmed", count: int | None = None, is_exact: bool = False, name: str = "dog"
+    *,
+    polarity: Polarity = "affirmed",
+    count: int | None = None,
+    is_exact: bool = False,
+    is_narrower: bool = False,
+    name: str = "dog",
 ) -> Claim:
-    return Claim(name=name, polarity=polarity, count=count, is_exact=is_exact, mention=name)
+    return Claim(name=name, polarity=polarity, count=count, is_exact=is_exact, is_narrower=is_narrower, mention=name)
 
 
 def check(num_found: int, reliability: Reliability = GOOD, expert: str = "e") -> Check:
@@ -36,6 +41,9 @@ def check(num_found: int, reliability: Reliability = GOOD, expert: str = "e") ->
         (claim(count=2, is_exact=True), 0, "unsupported"),
         (claim(polarity="denied"), 0, "supported"),
         (claim(polarity="denied"), 1, "contradicted"),
+        (claim(polarity="denied", is_narrower=True), 0, "supported"),  # "no puppy"
+        (claim(count=2, is_exact=True, is_narrower=True), 3, "supported"),  # "two puppies" where there are three dogs
+        (claim(count=3, is_exact=True, is_narrower=True), 2, "contradicted"),
     ],
 )
 def test_one_good_expert_decides(claimed: Claim, num_found: int, finding: str) -> None:
@@ -49,6 +57,18 @@ def test_one_good_expert_decides(claimed: Claim, num_found: int, finding: str) -
 def test_what_nobody_could_check_is_unchecked_and_has_no_probability() -> None:
     (evidence,) = verify_claims([claim(name="spaceship")], {"dog": [check(1)]})
     assert (evidence.finding, evidence.probability, evidence.detections) == ("unchecked", None, ())
+
+
+def test_a_kind_that_is_denied_is_unchecked_where_others_are_found() -> None:
+    (evidence,) = verify_claims([claim(polarity="denied", is_narrower=True)], {"dog": [check(1)]})
+    assert (evidence.finding, evidence.probability, len(evidence.detections)) == ("unchecked", None, 1)
+
+
+@pytest.mark.parametrize("number", range(1, 14))
+def test_as_many_boxes_as_are_claimed_never_contradict(number: int) -> None:
+    """With a recall of 0.8 five boxes are most probably those of six dogs; yet they bear "five dogs" out."""
+    (evidence,) = verify_claims([claim(count=number, is_exact=True)], {"dog": [check(number, Reliability())]})
+    assert evidence.finding == "supported"
 
 
 def test_not_finding_is_weaker_evidence_for_a_blinder_expert() -> None:

@@ -1,0 +1,172 @@
+"""What vision experts are worth to a filter and to a judge, and how many mistakes of theirs either bears.
+
+On comparisons about hallucinated objects, whose truth is known, three readers decide: the judge alone, the judge with
+the experts' findings in its prompt, and the experts alone. Misses and false alarms are then injected at growing rates
+(`experts.noisy`). The filter is VL-GenRM's: a response with a claim that the experts do not bear out counts as
+hallucinated. Every condition sees the same comparisons, so differences have paired intervals.
+
+Run: `vl-genrm pocket study-experts --output docs/studies`.
+"""
+
+import asyncio
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from experts.contract import Expert, Inquiry
+from experts.noisy import NoisyExpert
+from experts.panel import ExpertPanel
+from genrm.engines.contract import Engine
+from genrm.judge import Judge, JudgeOptions
+from genrm.types import Detection, Verdict, mean_support
+from pocket.bench import judge_rows, score
+from pocket.exchanges import Group
+from pocket.expert_bench import PAIR_KINDS
+from pocket.rows import Row, make_row
+from pocket.scenes import Split
+from training.plots import draw_lines
+from training.statistics import Estimate, bootstrap_difference, share_with_interval
+
+MISS_RATES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
+FALSE_ALARM_RATES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
+_NOT_BORNE_OUT = ("unsupported", "contradicted")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Condition:
+    """Rates of injected mistakes, each in [0, 1]."""
+
+    miss_rate: float = 0.0
+    false_alarm_rate: float = 0.0
+
+
+CONDITIONS = tuple(
+    dict.fromkeys(
+        [Condition(miss_rate=rate) for rate in MISS_RATES]
+        + [Condition(false_alarm_rate=rate) for rate in FALSE_ALARM_RATES]
+    )
+)
+
+
+class RememberingExpert:
+    """Asks `expert` about each picture and phrases only once, since every condition asks the same."""
+
+    def __init__(self, expert: Expert) -> None:
+        self.name, self.model, self.reliability = expert.name, expert.model, expert.reliability
+        self.vocabulary, self.batch_size, self.covers = expert.vocabulary, expert.batch_size, expert.covers
+        self._expert = expert
+        self._known: dict[tuple[int, tuple[str, ...]], tuple[Detection, ...]] = {}
+
+    def detect(self, inquiries: Sequence[Inquiry]) -> list[tuple[Detection, ...]]:
+        """As the expert inside."""
+        keys = [(zlib.crc32(inquiry.image.tobytes()), inquiry.phrases) for inquiry in inquiries]
+        new = [i for i, key in enumerate(keys) if key not in self._known]
+        found = self._expert.detect([inquiries[i] for i in new]) if new else []
+        self._known |= {keys[i]: detections for i, detections in zip(new, found, strict=True)}
+        return [self._known[key] for key in keys]
+
+
+def hallucination_rows(num_rows: int, *, seed: int) -> list[Row]:
+    """Held-out comparisons whose wrong response differs by an object: the hallucination group, and counts."""
+    rows: list[Row] = []
+    index = 0
+    while len(rows) < num_rows:
+        row = make_row(Split.HELD_OUT, index, seed=seed)
+        if row.group is Group.HALLUCINATION or row.kind in PAIR_KINDS:
+            rows.append(row)
+        index += 1
+    return rows
+
+
+def run_study(engine: Engine, expert: Expert, *, num_rows: int, num_noisy: int, seed: int) -> dict[str, object]:
+    """All figures, JSON-ready. num_rows: comparisons without noise; num_noisy: the first of them, per noisy condition.
+
+    Shares are of right decisions, ties counting one half, with 95 % intervals.
+    """
+    return asyncio.run(_run(engine, RememberingExpert(expert), num_rows=num_rows, num_noisy=num_noisy, seed=seed))
+
+
+async def _run(engine: Engine, expert: Expert, *, num_rows: int, num_noisy: int, seed: int) -> dict[str, object]:
+    rows = hallucination_rows(num_rows, seed=seed)
+    await engine.start()
+    try:
+        alone = await judge_rows(Judge(engine), rows, options=JudgeOptions(experts="off"))
+        conditions = []
+        for condition in CONDITIONS:
+            num = num_rows if condition == Condition() else num_noisy
+            panel = ExpertPanel([NoisyExpert(expert, **asdict(condition), seed=seed)], timeout_seconds=300)
+            helped = await judge_rows(Judge(engine, verifier=panel), rows[:num], options=JudgeOptions(experts="prompt"))
+            panel.close()
+            conditions.append(asdict(condition) | compare_readers(rows[:num], alone[:num], helped))
+        return {"model": engine.model, "expert": expert.model, "seed": seed, "conditions": conditions}
+    finally:
+        await engine.close()
+
+
+def compare_readers(rows: Sequence[Row], alone: Sequence[Verdict], helped: Sequence[Verdict]) -> dict[str, object]:
+    """How often judge, judge with evidence, experts and filter were right on the same comparisons.
+
+    helped: verdicts with evidence. `gain` is the difference that evidence makes to the judge, `gain_hallucination` the
+    same within that group; with 95 % bootstrap intervals over comparisons.
+    """
+    judge_alone = [score(row, verdict) for row, verdict in zip(rows, alone, strict=True)]
+    judge_helped = [score(row, verdict) for row, verdict in zip(rows, helped, strict=True)]
+    experts = [_expert_score(row, verdict) for row, verdict in zip(rows, helped, strict=True)]
+    caught, dropped = zip(*(_filter(row, verdict) for row, verdict in zip(rows, helped, strict=True)), strict=True)
+    in_group = [i for i, row in enumerate(rows) if row.group is Group.HALLUCINATION]
+    right = sum(caught) + len(rows) - sum(dropped)
+    return {
+        "judge": share_with_interval(sum(judge_alone), len(rows)),
+        "judge_with_evidence": share_with_interval(sum(judge_helped), len(rows)),
+        "gain": bootstrap_difference(judge_helped, judge_alone),
+        "gain_hallucination": bootstrap_difference(
+            [judge_helped[i] for i in in_group], [judge_alone[i] for i in in_group]
+        ),
+        "experts": share_with_interval(sum(experts), len(rows)),
+        "filter": share_with_interval(right, 2 * len(rows)),
+        "filter_catches_wrong": share_with_interval(sum(caught), len(rows)),
+        "filter_drops_right": share_with_interval(sum(dropped), len(rows)),
+    }
+
+
+def _expert_score(row: Row, verdict: Verdict) -> float:
+    """1 if the better supported response is the right one, 0.5 without a difference."""
+    a, b = mean_support(verdict.evidence.A), mean_support(verdict.evidence.B)
+    better = 0.0 if a is None or b is None else (a - b) * (1 if row.label == "A" else -1)
+    return 0.5 if better == 0 else float(better > 0)
+
+
+def _filter(row: Row, verdict: Verdict) -> tuple[bool, bool]:
+    """Whether the wrong response is seen to hallucinate, and whether the right one is."""
+    a, b = (any(item.finding in _NOT_BORNE_OUT for item in part) for part in (verdict.evidence.A, verdict.evidence.B))
+    return (b, a) if row.label == "A" else (a, b)
+
+
+def save_study(report: dict[str, Any], folder: Path) -> list[Path]:
+    """Write `experts.json`, and for misses and for false alarms a plot of all readers; return the paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / "experts.json"]
+    written[0].write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    for rate, other, label in (
+        ("miss_rate", "false_alarm_rate", "injected misses, share of objects overlooked"),
+        ("false_alarm_rate", "miss_rate", "injected false alarms, share of names with one too many"),
+    ):
+        rows = [row for row in report["conditions"] if row[other] == 0]
+        series: dict[str, list[tuple[float, Estimate]]] = {
+            name: [(row[rate], row[key]) for row in rows]
+            for name, key in (
+                ("judge alone", "judge"),
+                ("judge reading evidence", "judge_with_evidence"),
+                ("experts alone", "experts"),
+                ("filter", "filter"),
+            )
+        }
+        path = folder / f"experts-{rate.replace('_rate', '').replace('_', '-')}.png"
+        draw_lines(
+            series, path, xlabel=label, ylabel="share of right decisions", title="Hallucinated objects and counts"
+        )
+        written.append(path)
+    return written
