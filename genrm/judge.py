@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from genrm.calibration import UNCALIBRATED, Calibration
 from genrm.engines.contract import Completion, Engine, OnText, Sampling
 from genrm.errors import InputTooLongError, InvalidComparisonError
 from genrm.evidence import Examination, ExpertUse, Verifier, is_conflict
@@ -96,7 +97,7 @@ class Judge:
     """Judges comparisons with one engine, which the caller starts and closes. Safe to use from many tasks of one loop.
 
     verifier: checks what responses claim against the image; None judges without. rules: when a verdict is a tie or no
-    decision. max_text_characters: longest question or response that is accepted.
+    decision. calibration: of this engine's model. max_text_characters: longest question or response that is accepted.
     """
 
     def __init__(
@@ -105,11 +106,13 @@ class Judge:
         *,
         verifier: Verifier | None = None,
         rules: VerdictRules = _DEFAULT_RULES,
+        calibration: Calibration = UNCALIBRATED,
         max_text_characters: int = 20_000,
     ) -> None:
         self.engine = engine
         self.verifier = verifier
         self.rules = rules
+        self.calibration = calibration
         self.max_text_characters = max_text_characters
 
     async def judge(
@@ -195,6 +198,7 @@ class Judge:
             ],
             rules=self.rules,
             source=source,
+            temperature=self.calibration.temperature(options.mode),
             usage=_sum_usage(completions),
             timings=Timings(
                 queue=1000 * max(completion.queue_seconds for completion in completions),

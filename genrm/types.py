@@ -154,6 +154,11 @@ class Verdict(WireModel):
     consistent: bool | None = Field(description="Both orders prefer the same response; null when one is unparsed.")
     label_mass: float = Field(ge=0, le=1)
     probability_source: ProbabilitySource
+    calibration_temperature: float = Field(
+        default=1.0,
+        gt=0,
+        description="What the log-odds were divided by to get `probabilities`; readings are as given.",
+    )
     critique: str
     readings: tuple[Reading, ...]
     evidence: EvidencePair = EvidencePair()

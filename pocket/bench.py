@@ -11,7 +11,6 @@ Run: `vl-genrm pocket bench --split held-out --n 2000`.
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,19 +22,8 @@ from genrm.types import Comparison, Verdict
 from pocket.drawing import draw_scene
 from pocket.rows import Row, make_row
 from pocket.scenes import SIZE_PIXELS, Split
-
-NUM_BINS = 10
-_NORMAL_95 = 1.959963984540054
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Share:
-    """A proportion with its 95 % Wilson interval."""
-
-    value: float
-    low: float
-    high: float
-    num: int
+from training.plots import draw_reliability
+from training.statistics import Estimate, expected_calibration_error, reliability_bins, share_with_interval
 
 
 async def judge_rows(
@@ -64,16 +52,6 @@ async def judge_rows(
 def rows_of(split: Split, num_rows: int, *, seed: int = 0) -> list[Row]:
     """The first rows of a split."""
     return [make_row(split, index, seed=seed) for index in range(num_rows)]
-
-
-def wilson(successes: float, num: int) -> Share:
-    """The share of successes with its 95 % Wilson score interval; successes may be halves (ties)."""
-    if num == 0:
-        return Share(value=float("nan"), low=0.0, high=1.0, num=0)
-    share, z2 = successes / num, _NORMAL_95**2
-    centre = (share + z2 / (2 * num)) / (1 + z2 / num)
-    half = _NORMAL_95 / (1 + z2 / num) * (share * (1 - share) / num + z2 / (4 * num**2)) ** 0.5
-    return Share(value=share, low=max(0.0, centre - half), high=min(1.0, centre + half), num=num)
 
 
 def score(row: Row, verdict: Verdict) -> float:
@@ -106,30 +84,6 @@ def summarise(rows: Sequence[Row], verdicts: Sequence[Verdict]) -> dict[str, obj
         "reliability": reliability_bins(confidences, right),
         "shorter_answer_baseline": share_with_interval(*_shorter_answer(rows)),
     }
-
-
-def expected_calibration_error(confidences: np.ndarray, right: np.ndarray) -> float:
-    """ECE over ten equal-width bins of [0.5, 1]: mean |accuracy − confidence|, weighted by bin size, in [0, 1]."""
-    bins = reliability_bins(confidences, right)
-    total = sum(row["num"] for row in bins)
-    return float(sum(row["num"] * abs(row["accuracy"] - row["confidence"]) for row in bins) / max(total, 1))
-
-
-def reliability_bins(confidences: np.ndarray, right: np.ndarray) -> list[dict[str, float]]:
-    """Mean confidence, accuracy and size of each bin that is not empty."""
-    index = np.clip(((confidences - 0.5) * 2 * NUM_BINS).astype(int), 0, NUM_BINS - 1)
-    rows = []
-    for number in range(NUM_BINS):
-        mask = index == number
-        if mask.any():
-            rows.append(
-                {
-                    "confidence": float(confidences[mask].mean()),
-                    "accuracy": float(right[mask].mean()),
-                    "num": int(mask.sum()),
-                }
-            )
-    return rows
 
 
 def print_report(report: dict[str, object]) -> str:
@@ -166,31 +120,9 @@ def save_report(report: dict[str, object], folder: Path, name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
     (folder / f"{name}.txt").write_text(print_report(report) + "\n")
-    _draw_reliability(report, folder / f"{name}.png")
-
-
-def _draw_reliability(report: dict[str, object], path: Path) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
     bins = report["reliability"]
     assert isinstance(bins, list)
-    figure, (top, bottom) = plt.subplots(
-        2, 1, figsize=(5, 6), layout="constrained", sharex=True, gridspec_kw={"height_ratios": [3, 1]}
-    )
-    x, y, num = ([row[key] for row in bins] for key in ("confidence", "accuracy", "num"))
-    shares = [wilson(a * n, n) for a, n in zip(y, num, strict=True)]
-    errors = [[s.value - s.low for s in shares], [s.high - s.value for s in shares]]
-    top.plot([0.5, 1], [0.5, 1], color="0.6", linestyle="--", label="perfect calibration")
-    top.errorbar(x, y, yerr=errors, marker="o", capsize=3, color="#0072B2", label="judge, 95 % interval")
-    top.set(ylabel="accuracy", ylim=(0, 1.03), title=f"Reliability (ECE {report['ece']:.3f})")
-    top.legend(loc="lower right")
-    bottom.bar(x, num, width=0.03, color="#0072B2")
-    bottom.set(xlabel="probability of the preferred response", ylabel="comparisons", xlim=(0.48, 1.02))
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    draw_reliability(bins, folder / f"{name}.png", title=f"Reliability (ECE {report['ece']:.3f})")
 
 
 def _confidences(rows: Sequence[Row], verdicts: Sequence[Verdict]) -> tuple[np.ndarray, np.ndarray]:
@@ -212,13 +144,7 @@ def _shorter_answer(rows: Sequence[Row]) -> tuple[float, int]:
     return sum(map(one, rows)), len(rows)
 
 
-def share_with_interval(successes: float, num: int) -> dict[str, float]:
-    """`wilson` as JSON-ready values."""
-    share = wilson(successes, num)
-    return {"value": share.value, "low": share.low, "high": share.high, "num": share.num}
-
-
-def _by(rows: Sequence[Row], scores: Sequence[float], key: Callable[[Row], str]) -> dict[str, dict[str, float]]:
+def _by(rows: Sequence[Row], scores: Sequence[float], key: Callable[[Row], str]) -> dict[str, Estimate]:
     parts: dict[str, list[float]] = {}
     for row, value in zip(rows, scores, strict=True):
         parts.setdefault(key(row), []).append(value)

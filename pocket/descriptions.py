@@ -145,6 +145,16 @@ def ask_description(scene: Scene, rng: np.random.Generator) -> Exchange:
     )
 
 
+def describe_with_errors(scene: Scene, rng: np.random.Generator) -> tuple[str, float]:
+    """A description of two to four sentences, each of them false as often as true, and the share that is true."""
+    statements = _statements(scene, rng)
+    order = rng.permutation(len(statements))[: int(rng.integers(2, 5))]
+    truths = rng.random(len(order)) < 0.5
+    chosen = [statements[int(i)] for i in order]
+    sentences = [sentence(s.right if truth else s.wrong) for s, truth in zip(chosen, truths, strict=True)]
+    return " ".join(sentences), float(truths.mean())
+
+
 def _some_kinds(scene: Scene, rng: np.random.Generator, *, most: int) -> list[Kind]:
     kinds = list(dict.fromkeys(o.kind for o in scene.objects))
     order = rng.permutation(len(kinds))[:most]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from experts.panel import ExpertPanel
+from genrm.calibration import find_calibration
 from genrm.engines.contract import Engine
 from genrm.errors import GenRMError
 from genrm.judge import Judge
@@ -61,6 +62,7 @@ class Lifecycle:
     async def _load(self) -> None:
         try:
             self._engine = await asyncio.to_thread(self._build)
+            calibration = find_calibration(self._engine)
             await self._engine.start()
             self._panel = await asyncio.to_thread(self._build_panel)
         except Exception as error:
@@ -73,6 +75,7 @@ class Lifecycle:
             self._engine,
             verifier=self._panel,
             rules=self._settings.verdict_rules,
+            calibration=calibration,
             max_text_characters=self._settings.max_text_characters,
         )
         if self.phase == "loading":

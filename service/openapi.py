@@ -63,6 +63,7 @@ EXAMPLE_RESPONSE = {
     "consistent": True,
     "label_mass": 0.99,
     "probability_source": "logprobs",
+    "calibration_temperature": 1.0,
     "critique": "I see two dogs and no cat. The first response says two dogs: right. The second says three: wrong.",
     "readings": [
         {

@@ -3,7 +3,7 @@
 A document holds the table between two marker comments; `insert_table` puts the current one there. A test compares the
 two.
 
-Run: `python -m service.settings_table README.md` rewrites the table in that file.
+Run: `python -m service.settings_table docs/settings.md` rewrites the table in that file.
 """
 
 import sys

@@ -79,6 +79,11 @@ class InProcessEngine:
         return "+".join(names)
 
     @property
+    def weights(self) -> str:
+        """Folder or hub id of the adapter, or of the model where there is none; what belongs to them lies there."""
+        return self._adapter or self._name
+
+    @property
     def placement(self) -> Placement | None:
         """Where and how the model runs, and why; None while it is not loaded."""
         return self._loaded.placement if self._loaded else None

@@ -3,22 +3,18 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from genrm.engines.fake import FakeEngine
 from genrm.judge import Judge, JudgeOptions
 from genrm.types import Probabilities, Timings, Usage, Verdict
 from pocket.bench import (
-    expected_calibration_error,
     judge_rows,
     print_report,
-    reliability_bins,
     rows_of,
     save_report,
     score,
     summarise,
-    wilson,
 )
 from pocket.scenes import Split
 
@@ -44,32 +40,10 @@ def verdict(p_a: float | None, *, consistent: bool = True) -> Verdict:
     )
 
 
-def test_wilson_interval_of_eight_of_ten_is_the_textbook_s() -> None:
-    share = wilson(8, 10)
-    assert share.value == 0.8
-    assert (round(share.low, 3), round(share.high, 3)) == (0.490, 0.943)
-
-
-def test_wilson_interval_of_nothing_is_everything() -> None:
-    share = wilson(0, 0)
-    assert (share.low, share.high) == (0.0, 1.0)
-
-
 def test_ties_count_half_and_abstentions_nothing() -> None:
     row = ROWS[0]
     right = 0.9 if row.label == "A" else 0.1
     assert [score(row, verdict(p)) for p in (right, 1 - right, 0.5, None)] == [1.0, 0.0, 0.5, 0.0]
-
-
-def test_perfect_calibration_has_no_error_and_overconfidence_has_its_gap() -> None:
-    confidences = np.repeat([0.75], 100)
-    assert expected_calibration_error(confidences, np.arange(100) < 75) == pytest.approx(0)
-    assert expected_calibration_error(np.repeat([0.95], 100), np.arange(100) < 75) == pytest.approx(0.2)
-
-
-def test_the_most_confident_verdicts_have_a_bin() -> None:
-    (row,) = reliability_bins(np.array([1.0, 1.0]), np.array([1.0, 0.0]))
-    assert row == {"confidence": 1.0, "accuracy": 0.5, "num": 2}
 
 
 def test_a_judge_that_is_always_right_scores_one_everywhere() -> None:

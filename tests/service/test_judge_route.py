@@ -35,6 +35,7 @@ async def test_a_verdict_has_everything_the_interface_promises(client: httpx.Asy
         "consistent",
         "label_mass",
         "probability_source",
+        "calibration_temperature",
         "critique",
         "readings",
         "evidence",

@@ -136,12 +136,12 @@ def build_processor(kind: type[ProcessorMixin] = Qwen2VLProcessor) -> ProcessorM
 
 
 def build_config(
-    kind: Any,  # noqa: ANN401 - transformers' annotations of configuration classes lack their fields
+    kind: Any,
     tokenizer: PreTrainedTokenizerBase,
     *,
     initializer_range: float,
     context: int = 1024,
-) -> Any:  # noqa: ANN401 - as above
+) -> Any:
     """The configuration of a tiny model with 4 query heads on 2 key-value heads."""
     token_id = tokenizer.convert_tokens_to_ids
     text = {

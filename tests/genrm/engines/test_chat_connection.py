@@ -66,7 +66,7 @@ def answer_in_turn(*answers: httpx.Response | Exception) -> tuple[Handler, list[
     return handle, requests
 
 
-def write(status: int, payload: Any, *, retry_after: str | None = None) -> httpx.Response:  # noqa: ANN401 - any JSON
+def write(status: int, payload: Any, *, retry_after: str | None = None) -> httpx.Response:
     return httpx.Response(status, json=payload, headers={"Retry-After": retry_after} if retry_after else {})
 
 

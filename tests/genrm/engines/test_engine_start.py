@@ -20,7 +20,7 @@ def count_engine_threads() -> int:
 async def test_two_starts_at_once_load_the_model_once(random_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loads: list[str] = []
 
-    def note(name: str, **options: Any) -> Any:  # noqa: ANN401 - passes on what it gets
+    def note(name: str, **options: Any) -> Any:
         loads.append(name)
         return load_model(name, **options)
 

@@ -23,12 +23,12 @@ Prepare = Callable[..., list[Group]]
 
 
 @pytest.fixture(scope="module")
-def processor(random_folder: Path) -> Any:  # noqa: ANN401 - transformers' processors share no typed interface
+def processor(random_folder: Path) -> Any:
     return AutoProcessor.from_pretrained(random_folder)
 
 
 @pytest.fixture(scope="module")
-def prepare(random_folder: Path, processor: Any) -> Prepare:  # noqa: ANN401 - the same
+def prepare(random_folder: Path, processor: Any) -> Prepare:
     """Prepares a call of some prompts; options are those of `Sampling` and the token budget."""
     model = AutoModelForImageTextToText.from_pretrained(random_folder)
     vocabulary = Vocabulary(tokenizer=processor.tokenizer, stop_ids=frozenset(), label_ids=(), spellings={})
@@ -43,7 +43,7 @@ def prepare(random_folder: Path, processor: Any) -> Prepare:  # noqa: ANN401 - t
 
 def test_ids_and_positions_are_those_of_the_processor_and_the_model(
     prepare: Prepare,
-    processor: Any,  # noqa: ANN401 - see the fixture
+    processor: Any,
     make_prompts: "MakePrompts",
     make_picture: "MakePicture",
 ) -> None:
@@ -60,7 +60,7 @@ def test_ids_and_positions_are_those_of_the_processor_and_the_model(
 
 def test_both_orders_share_everything_up_to_the_first_response(
     prepare: Prepare,
-    processor: Any,  # noqa: ANN401 - see the fixture
+    processor: Any,
     make_prompts: "MakePrompts",
     make_picture: "MakePicture",
 ) -> None:
@@ -125,7 +125,7 @@ def test_images_stand_before_the_text(make_picture: "MakePicture") -> None:
 
 
 def test_the_beginning_of_the_answer_follows_the_rendered_conversation(
-    processor: Any,  # noqa: ANN401 - see the fixture
+    processor: Any,
 ) -> None:
     text = render_text(processor, Prompt(system="s", images=(), shared="a", tail="b", answer_prefix="Verdict:"))
     assert text.endswith("<|im_start|>assistant\nVerdict:")

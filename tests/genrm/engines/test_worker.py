@@ -146,7 +146,7 @@ async def test_while_rows_run_calls_are_prepared_one_by_one_between_steps_and_ea
 
         return call
 
-    def hold(*args: Any) -> torch.Tensor:  # noqa: ANN401 - passes on what it gets
+    def hold(*args: Any) -> torch.Tensor:
         stepping.set()
         released.wait(WAIT_SECONDS)
         log.append("step")
@@ -294,7 +294,7 @@ async def test_an_idle_engine_does_not_stand_still_and_a_stuck_one_does(
     loop = asyncio.get_running_loop()
     real = worker._prefill.start
 
-    def hang(groups: Any) -> Any:  # noqa: ANN401 - passes on what it gets
+    def hang(groups: Any) -> Any:
         asyncio.run_coroutine_threadsafe(released.wait(), loop).result()
         return real(groups)
 

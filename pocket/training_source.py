@@ -1,0 +1,81 @@
+"""The pocket world as a source of rows for `training` (entry point `pocket` of the group `vl_genrm.sources`).
+
+`pocket:SPLIT?n=ROWS&seed=SEED` has the rows of a split: id, image, question and reference, and the comparison under
+VL-RewardBench's field names. With `&candidates=K` each row has instead one question for a description and K answers of
+known quality, the share of their statements that are true, for Best-of-N. Pictures are drawn when they are looked at.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, overload
+from urllib.parse import parse_qsl
+
+import numpy as np
+
+from genrm.errors import GenRMError
+from pocket.descriptions import describe_with_errors
+from pocket.drawing import draw_scene
+from pocket.rows import make_row, vl_rewardbench_fields
+from pocket.scenes import Split, sample_scene
+
+_DEFAULTS = {"n": 1000, "seed": 0, "candidates": 0}
+
+
+class PocketSourceError(GenRMError, ValueError):
+    """What follows `pocket:` cannot be read. Correct it as the message says."""
+
+
+class PocketRows(Sequence[dict[str, Any]]):
+    """Rows of a split, made anew whenever they are asked for. candidates: answers per row; 0 for comparisons."""
+
+    def __init__(self, split: Split, num_rows: int, *, seed: int = 0, num_candidates: int = 0) -> None:
+        self._split, self._num_rows, self._seed, self._num_candidates = split, num_rows, seed, num_candidates
+
+    def __len__(self) -> int:
+        return self._num_rows
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        numbers = range(self._num_rows)[index]
+        if isinstance(numbers, range):
+            return [self._make(number) for number in numbers]
+        return self._make(numbers)
+
+    def _make(self, index: int) -> dict[str, Any]:
+        if self._num_candidates:
+            return self._make_candidates(index)
+        row = make_row(self._split, index, seed=self._seed)
+        return vl_rewardbench_fields(row, "") | {
+            "image": partial(draw_scene, row.scene),
+            "question": row.question,
+            "reference": row.ground_truth,
+        }
+
+    def _make_candidates(self, index: int) -> dict[str, Any]:
+        scene = sample_scene(self._split, index + self._seed * 1_000_000)
+        rng = np.random.default_rng([index, self._seed, scene.look_seed, self._num_candidates])
+        described = [describe_with_errors(scene, rng) for _ in range(self._num_candidates)]
+        return {
+            "id": f"pocket-{self._split}-{self._seed}-{index}-candidates",
+            "image": partial(draw_scene, scene),
+            "question": "Describe the image in detail.",
+            "candidates": [{"text": text, "quality": quality} for text, quality in described],
+        }
+
+
+def open_split(argument: str) -> PocketRows:
+    """The rows that `SPLIT?n=ROWS&seed=SEED&candidates=K` stands for. Raises PocketSourceError."""
+    name, _, query = argument.partition("?")
+    try:
+        options = _DEFAULTS | {key: int(value) for key, value in parse_qsl(query, strict_parsing=bool(query))}
+        if options.keys() != _DEFAULTS.keys() or min(options.values()) < 0:
+            raise ValueError
+        return PocketRows(Split(name), options["n"], seed=options["seed"], num_candidates=options["candidates"])
+    except ValueError:
+        raise PocketSourceError(
+            f"'pocket:{argument}' is no part of the pocket world. Write pocket:SPLIT?n=ROWS&seed=SEED&candidates=K, "
+            f"with SPLIT one of {', '.join(Split)} and whole numbers from 0 on; what follows the split may be left out."
+        ) from None

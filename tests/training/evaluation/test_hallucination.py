@@ -1,0 +1,58 @@
+"""Judge, experts and both, on pairs whose truth the experts see."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from experts.fake import FakeExpert
+from experts.panel import ExpertPanel
+from genrm.engines.fake import FakeEngine
+from training.evaluation.hallucination import evaluate_hallucination
+from training.evaluation.judges import LocalJudge
+from training.evaluation.setup import Setup
+from training.tables import SourceError
+
+MakeSetup = Callable[..., Setup]
+
+
+def regroup(rows_file: Path, *, given: str, exchanged: str) -> None:
+    """Put the rows whose first response is the better one into one group, the others into another."""
+    rows = [json.loads(line) for line in rows_file.read_text().splitlines()]
+    for row in rows:
+        row["group"] = given if row["human_ranking"] == [0, 1] else exchanged
+    rows_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+async def test_experts_that_see_what_is_there_are_always_right_and_the_position_judge_never_helps(
+    make_setup: MakeSetup, rows_file: Path, tmp_path: Path
+) -> None:
+    """Response A names a dog and a mat, B a cat. Rows prefer each in turns, so experts that find dogs only are right
+    where A is better.
+    """
+    judge = LocalJudge(FakeEngine(verdict="first"), panel=ExpertPanel([FakeExpert({"dog": 1})]))
+    report = await evaluate_hallucination(make_setup(judge=judge))
+    accuracy = {name: estimate["value"] for name, estimate in report.sections["accuracy"].items()}
+    assert accuracy == {"judge alone": 0.5, "experts alone": 0.5, "judge and experts": 0.5}
+    assert report.sections["paired differences"]["judge and experts - judge alone"] == {
+        "value": 0.0, "low": 0.0, "high": 0.0, "num": 24
+    }  # fmt: skip
+    assert report.sections["behaviour"]["experts undecided"]["value"] == 0.0
+    assert (tmp_path / "output" / "accuracy.png").stat().st_size > 1000
+
+
+async def test_experts_are_right_where_the_supported_response_is_the_better_one(
+    make_setup: MakeSetup, rows_file: Path
+) -> None:
+    regroup(rows_file, given="hallucination", exchanged="reasoning")
+    judge = LocalJudge(FakeEngine(), panel=ExpertPanel([FakeExpert({"dog": 1})]))
+    report = await evaluate_hallucination(make_setup(judge=judge))
+    assert report.sections["accuracy"]["experts alone"]["value"] == 1.0
+    assert report.counts == {"pairs of other groups left out": 12, "judged": 12}
+
+
+async def test_a_source_without_hallucinations_is_refused(make_setup: MakeSetup, rows_file: Path) -> None:
+    regroup(rows_file, given="reasoning", exchanged="general")
+    with pytest.raises(SourceError, match="no pair of the group 'hallucination'"):
+        await evaluate_hallucination(make_setup())

@@ -1,0 +1,61 @@
+"""Every kind of plot becomes a picture, with what it must show in it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from PIL import Image
+
+from training.plots import draw_bars, draw_histogram, draw_lines, draw_reliability
+from training.statistics import Estimate, reliability_bins, share_with_interval
+
+ESTIMATES = [share_with_interval(hits, 20) for hits in (5, 12, 20)]
+
+
+@pytest.fixture
+def intervals(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """The lengths of all intervals that are drawn."""
+    drawn: list[np.ndarray] = []
+    draw = Axes.errorbar
+
+    def record(self: Axes, *args: object, **options: object) -> object:
+        drawn.append(np.asarray(options["yerr"]))
+        return draw(self, *args, **options)  # type: ignore[arg-type] # passed on as they came
+
+    monkeypatch.setattr(Axes, "errorbar", record)
+    return drawn
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        assert len(picture.convert("RGB").getcolors(1_000_000) or []) > 5, "an empty picture"
+        return picture.size
+
+
+def test_lines_carry_their_intervals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bands: list[tuple[object, object]] = []
+    monkeypatch.setattr(Axes, "fill_between", lambda _, x, low, high, **options: bands.append((low, high)))
+    series: dict[str, list[tuple[float, Estimate]]] = {
+        "judge": list(zip((1, 2, 4), ESTIMATES, strict=True)),
+        "one": [(1.0, ESTIMATES[0])],
+    }
+    draw_lines(series, tmp_path / "a" / "lines.png", xlabel="N", ylabel="quality", title="Best of N", log2=True)
+    assert size_of(tmp_path / "a" / "lines.png")[0] > 400
+    assert bands[0] == ([e["low"] for e in ESTIMATES], [e["high"] for e in ESTIMATES])
+    assert len(bands) == 2
+
+
+def test_bars_of_one_name_stand_in_every_group_that_has_it(tmp_path: Path, intervals: list[np.ndarray]) -> None:
+    bars = {"general": {"A": ESTIMATES[0], "B": ESTIMATES[1]}, "reasoning": {"B": ESTIMATES[2]}}
+    draw_bars(bars, tmp_path / "bars.png", ylabel="accuracy", title="Groups", reference=0.5)
+    size_of(tmp_path / "bars.png")
+    assert [drawn.shape[1] for drawn in intervals] == [1, 2]
+
+
+def test_a_reliability_diagram_and_a_histogram_are_drawn(tmp_path: Path) -> None:
+    confidences = np.linspace(0.5, 1, 40)
+    draw_reliability(reliability_bins(confidences, confidences > 0.7), tmp_path / "r.png", title="Reliability")
+    draw_histogram({"kept": confidences.tolist()}, tmp_path / "h.png", xlabel="margin", ylabel="samples", title="Kept")
+    size_of(tmp_path / "r.png")
+    size_of(tmp_path / "h.png")

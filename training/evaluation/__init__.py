@@ -1,0 +1,1 @@
+"""Measuring judges: what is judged, by whom, and what the verdicts say about the judge."""

@@ -1,0 +1,75 @@
+"""Telling a response that hallucinates from one that does not: the judge, the vision experts, and both.
+
+The experts alone prefer the response whose claims they support better (`genrm.types.mean_support`); no difference, or
+nothing to check, counts one half. The judge alone is asked for evidence that it does not read, which gives both at the
+price of one. Together the judge reads what the experts found. All three saw the same pairs, so their differences are
+paired.
+
+Run: `vl-genrm eval hallucination pocket:held-out --output results`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from genrm.types import Verdict, mean_support
+from training.evaluation.report import Report
+from training.evaluation.scoring import score
+from training.evaluation.setup import Setup, keep_judged
+from training.plots import draw_bars
+from training.sources import Pair
+from training.statistics import bootstrap_difference, bootstrap_mean, share_with_interval
+from training.tables import SourceError
+
+GROUP = "hallucination"
+
+
+async def evaluate_hallucination(setup: Setup) -> Report:
+    """Judge pairs with and without experts, and report. Of a source with groups only `hallucination` is taken.
+
+    The judge must have experts. Raises SourceError if there is no such pair.
+    """
+    found = setup.read_pairs()
+    pairs = [replace(pair, group=GROUP) for pair in found.rows if pair.group in (GROUP, "")]
+    if not pairs:
+        raise SourceError(f"{setup.source} has no pair of the group {GROUP!r}, and none without a group.")
+    async with setup.judging() as judging:
+        alone = await judging.verdicts(pairs, title="judge alone", options=replace(setup.options, experts="evidence"))
+        together = await judging.verdicts(
+            pairs, title="judge and experts", options=replace(setup.options, experts="prompt")
+        )
+        report = Report(title="Hallucination", settings=setup.settings(), skipped=[*found.skipped, *judging.skipped])
+    judged, (unaided, aided) = keep_judged(pairs, alone, together)
+    scores = {
+        "judge alone": _score_all(judged, unaided),
+        "experts alone": [score_experts(pair, verdict) for pair, verdict in zip(judged, unaided, strict=True)],
+        "judge and experts": _score_all(judged, aided),
+    }
+    report.sections["accuracy"] = {name: bootstrap_mean(each, seed=setup.seed) for name, each in scores.items()}
+    report.sections["paired differences"] = {
+        f"{one} - {other}": bootstrap_difference(scores[one], scores[other], seed=setup.seed)
+        for one, other in (
+            ("judge and experts", "judge alone"),
+            ("judge and experts", "experts alone"),
+            ("experts alone", "judge alone"),
+        )
+    }
+    undecided = sum(value == 0.5 for value in scores["experts alone"])
+    report.sections["behaviour"] = {"experts undecided": share_with_interval(undecided, len(judged))}
+    report.counts = {"pairs of other groups left out": len(found.rows) - len(pairs), "judged": len(judged)}
+    report.save(setup.output)
+    bars = {name: {"accuracy": estimate} for name, estimate in report.sections["accuracy"].items()}
+    draw_bars(bars, setup.output / "accuracy.png", ylabel="accuracy", title=report.title, reference=0.5)
+    return report
+
+
+def score_experts(pair: Pair, verdict: Verdict) -> float:
+    """1 if the better response is better supported, 0 if the other one is, 0.5 if neither."""
+    a, b = mean_support(verdict.evidence.A), mean_support(verdict.evidence.B)
+    if a is None or b is None or a == b:
+        return 0.5
+    return float((a > b) == (pair.label == "A"))
+
+
+def _score_all(pairs: Sequence[Pair], verdicts: Sequence[Verdict]) -> list[float]:
+    """Abstentions are wrong: an answer was needed."""
+    return [score(pair, verdict) or 0.0 for pair, verdict in zip(pairs, verdicts, strict=True)]

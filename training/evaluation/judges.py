@@ -1,0 +1,260 @@
+"""Who judges in an evaluation: a model in this process or behind an OpenAI-compatible server, or a running service.
+
+All give `genrm.types.Verdict`, so nothing that follows knows which one it was. A judge describes itself well enough
+that verdicts of two different ones are never mixed in one folder.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from genrm.calibration import UNCALIBRATED, Calibration, find_calibration
+from genrm.engines.contract import Engine
+from genrm.errors import EngineError, InvalidComparisonError
+from genrm.judge import Judge, JudgeOptions
+from genrm.shipped import expert_folder, judge_folder
+from genrm.types import Comparison, Verdict
+
+if TYPE_CHECKING:
+    import httpx
+
+    from experts.panel import ExpertPanel
+
+MAX_ATTEMPTS = 9
+"""Of one request to a service that is busy or away: about three minutes in all."""
+MAX_WAIT_SECONDS = 30.0
+_BUSY = frozenset({429, 503})
+_ROW_FIELDS = frozenset({"image", "images", "question", "response_a", "response_b"})
+_SAMPLED_BYTES = 2**20
+
+
+class PairJudge(Protocol):
+    """Gives verdicts on comparisons, many at once. `start` it first, `close` it last."""
+
+    async def start(self) -> None:
+        """Load or reach what judges. Raises ModelLoadError or EngineError."""
+
+    def describe(self) -> dict[str, object]:
+        """What makes its verdicts its own, ready for JSON; after `start`."""
+
+    async def judge(self, comparison: Comparison, options: JudgeOptions) -> Verdict:
+        """The verdict. Raises InvalidComparisonError for a comparison it cannot judge, EngineError if it fails."""
+
+    async def close(self) -> None:
+        """Let go of what judges."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JudgeChoice:
+    """Which judge is asked. Raises ValueError if two of them are named.
+
+    model, adapter: as for `vl-genrm serve`; the shipped judge if none is named. url: a running service. engine_url: an
+    OpenAI-compatible server that runs `model`. expert: folder or hub id of the Grounding DINO that looks at images
+    where experts are wanted; None takes the shipped one. use_calibration: apply the temperatures beside the model.
+    """
+
+    model: str | None = None
+    adapter: str | None = None
+    url: str | None = None
+    engine_url: str | None = None
+    expert: str | None = None
+    with_experts: bool = False
+    use_calibration: bool = True
+
+    def __post_init__(self) -> None:
+        local = {"model": self.model, "adapter": self.adapter, "engine_url": self.engine_url, "expert": self.expert}
+        given = [f"--{name.replace('_', '-')}" for name, value in local.items() if value is not None]
+        if self.url is not None and given:
+            raise ValueError(f"{', '.join(given)} has no effect on a running service; drop it, or drop --url.")
+        if self.engine_url is not None and self.adapter is not None:
+            raise ValueError("--adapter has no effect on a model server, which loads its own; name it with --model.")
+
+
+def open_judge(choice: JudgeChoice) -> PairJudge:
+    """The judge that was chosen, not started yet. Loading a model in this process imports torch."""
+    if choice.url is not None:
+        return RemoteJudge(choice.url)
+    if choice.engine_url is not None:
+        from genrm.engines.openai_server import OpenAIEngine
+
+        return LocalJudge(OpenAIEngine(choice.engine_url, choice.model), panel=_load_panel(choice))
+    from genrm.engines.in_process import InProcessEngine
+
+    model = choice.model or str(judge_folder())
+    engine = InProcessEngine(model, adapter=choice.adapter)
+    return LocalJudge(
+        engine,
+        panel=_load_panel(choice),
+        calibration=find_calibration(engine) if choice.use_calibration else UNCALIBRATED,
+        identity={name: fingerprint_weights(Path(name)) for name in (model, choice.adapter) if name},
+    )
+
+
+class LocalJudge:
+    """`genrm.judge.Judge` on an engine that it starts and closes.
+
+    identity: what tells the weights apart from others of the same name.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        panel: "ExpertPanel | None" = None,
+        calibration: Calibration = UNCALIBRATED,
+        identity: Mapping[str, str] | None = None,
+    ) -> None:
+        self._engine, self._panel, self._calibration = engine, panel, calibration
+        self._identity = sorted((identity or {}).values())
+        self._judge = Judge(engine, verifier=panel, calibration=calibration)
+
+    async def start(self) -> None:
+        """Start the engine."""
+        await self._engine.start()
+
+    def describe(self) -> dict[str, object]:
+        """Model, weights, experts and calibration."""
+        return {
+            "model": self._engine.model,
+            "weights": self._identity,
+            "experts": [f"{expert.name} ({expert.model})" for expert in self._panel.experts] if self._panel else [],
+            "calibration": dict(self._calibration.temperatures),
+        }
+
+    async def judge(self, comparison: Comparison, options: JudgeOptions) -> Verdict:
+        """As `Judge.judge`."""
+        return await self._judge.judge(comparison, options)
+
+    async def close(self) -> None:
+        """Close the experts and the engine."""
+        if self._panel is not None:
+            self._panel.close()
+        await self._engine.close()
+
+
+class RemoteJudge:
+    """A running service of ours, asked over HTTP.
+
+    A busy service (429, 503) and a broken connection are tried again, waiting as long as `Retry-After` says, else
+    backoff_seconds × 2^attempt, at most 30 s. transport: in place of the network, for tests.
+    """
+
+    def __init__(
+        self, url: str, *, backoff_seconds: float = 1.0, transport: "httpx.AsyncBaseTransport | None" = None
+    ) -> None:
+        import httpx
+
+        if not url.lower().startswith(("http://", "https://")):
+            raise EngineError(f"The service's URL is {url!r}; give one such as http://127.0.0.1:8000.")
+        limits = httpx.Limits(max_connections=None)
+        self._http = httpx.AsyncClient(
+            base_url=url, timeout=httpx.Timeout(600, connect=10), limits=limits, transport=transport
+        )
+        self._url, self._backoff_seconds, self._model = url, backoff_seconds, ""
+
+    async def start(self) -> None:
+        """Ask for the model that is served."""
+        cards = (await self._ask("GET", "/v1/models", None)).json()["data"]
+        if not cards:
+            raise EngineError(f"{self._url} serves no model yet. Wait until /readyz says ok, then run this again.")
+        self._model = str(cards[0]["id"])
+
+    def describe(self) -> dict[str, object]:
+        """The model that the service names; its address does not matter."""
+        return {"service": "vl-genrm", "model": self._model}
+
+    async def judge(self, comparison: Comparison, options: JudgeOptions) -> Verdict:
+        """One request to `/v1/judge`; fields of a newer service are ignored."""
+        from genrm.engines.chat_wire import encode_image
+
+        images = await asyncio.to_thread(lambda: [{"url": encode_image(image)} for image in comparison.images])
+        body = {
+            "images": images,
+            "question": comparison.question,
+            "response_a": comparison.response_a,
+            "response_b": comparison.response_b,
+            "model": self._model,
+            "mode": options.mode,
+            "samples": options.samples,
+            "temperature": options.temperature,
+            "seed": options.seed,
+            "max_tokens": options.max_tokens,
+            "experts": options.experts,
+        }
+        return Verdict.model_validate_json((await self._ask("POST", "/v1/judge", body)).content, extra="ignore")
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> "httpx.Response":
+        import httpx
+
+        wanted = {name: value for name, value in body.items() if value is not None} if body is not None else None
+        problem = ""
+        for attempt in range(MAX_ATTEMPTS):
+            wait = self._backoff_seconds * 2**attempt
+            try:
+                response = await self._http.request(method, path, json=wanted)
+            except httpx.TransportError as error:
+                problem = f"cannot be reached ({type(error).__name__})"
+            else:
+                if response.status_code not in _BUSY:
+                    return _checked(response, self._url)
+                problem = f"is busy or loading (HTTP {response.status_code})"
+                wait = _read_retry_after(response.headers.get("Retry-After"), default=wait)
+            if attempt + 1 < MAX_ATTEMPTS:
+                await asyncio.sleep(min(wait, MAX_WAIT_SECONDS))
+        raise EngineError(
+            f"{self._url} {problem} and was asked {MAX_ATTEMPTS} times. Start it or wait, then run this again: what "
+            "was judged is kept."
+        )
+
+
+def fingerprint_weights(folder: Path) -> str:
+    """Tells the weights of a model folder from others: size, beginning and end of every file of tensors. Empty for
+    anything else, e.g. a hub id. Cheap also for many gigabytes; training changes every part of a file.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    for path in files:
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size} ".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_SAMPLED_BYTES))
+            file.seek(max(0, size - _SAMPLED_BYTES))
+            digest.update(file.read())
+    return digest.hexdigest() if files else ""
+
+
+def _load_panel(choice: JudgeChoice) -> "ExpertPanel | None":
+    if not choice.with_experts:
+        return None
+    from experts.grounding_dino import GroundingDino
+    from experts.panel import ExpertPanel
+
+    return ExpertPanel([GroundingDino.load(choice.expert or str(expert_folder()))], timeout_seconds=120)
+
+
+def _checked(response: "httpx.Response", url: str) -> "httpx.Response":
+    """The response if it is a success. A refusal of this comparison is told from one that all will meet."""
+    if response.is_success:
+        return response
+    try:
+        error = response.json()["error"]
+        message, param = str(error["message"]), error.get("param")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        message, param = "It gave no reason that this program knows.", None
+    if response.status_code in {413, 415, 422} and (param is None or param in _ROW_FIELDS):
+        raise InvalidComparisonError(message, param=param)
+    raise EngineError(f"{url} refused (HTTP {response.status_code}): {message}")
+
+
+def _read_retry_after(value: str | None, *, default: float) -> float:
+    try:
+        return max(0.0, float(value or ""))
+    except ValueError:
+        return default

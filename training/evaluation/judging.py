@@ -1,0 +1,156 @@
+"""Judging many pairs once: every verdict is on disk before the next one counts, and a killed run goes on where it was.
+
+`verdicts.jsonl` has one line per judgement, keyed by what was judged (pair, texts, pictures or none) and how (the
+options); `judge.json` says who judged. A folder belongs to one judge with one set of options: another one is refused,
+because figures of two judges must not be mixed.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from PIL import Image
+from tqdm import tqdm
+
+from genrm.errors import GenRMError, InvalidComparisonError
+from genrm.judge import JudgeOptions
+from genrm.prompts import PROMPT_VERSION
+from genrm.types import Verdict
+from training.evaluation.judges import PairJudge
+from training.jobs.config import flatten
+from training.jobs.files import append_json_line, read_json_lines, write_json
+from training.sources import Example, Pair, RowError, Skipped, log_skipped
+
+GREY = (128, 128, 128)
+_BLANK_SIZE = (224, 224)
+_JUDGE_FILE = "judge.json"
+_VERDICT_FILE = "verdicts.jsonl"
+
+R = TypeVar("R")
+T = TypeVar("T", Example, Pair)
+
+
+class OtherJudgeError(GenRMError, ValueError):
+    """The output folder holds verdicts of another judge or of other options. Name another folder, or that judge."""
+
+
+@dataclass(slots=True)
+class Judging:
+    """Judges pairs with one judge and options, never twice what is in its folder. Built by `open_judging`.
+
+    skipped: pairs that could not be judged, each once, with the reason.
+    """
+
+    judge: PairJudge
+    options: JudgeOptions
+    path: Path
+    concurrency: int
+    skipped: list[Skipped] = field(default_factory=list)
+    _known: dict[str, Verdict] = field(default_factory=dict, repr=False)
+    _gate: asyncio.Semaphore = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._gate = asyncio.Semaphore(self.concurrency)
+        self._known = {row["key"]: Verdict.model_validate(row["verdict"]) for row in read_json_lines(self.path)}
+
+    async def verdicts(
+        self, pairs: Sequence[Pair], *, title: str, options: JudgeOptions | None = None, blank: bool = False
+    ) -> list[Verdict | None]:
+        """Verdicts of all pairs, in order; None for those that are skipped.
+
+        title: of the progress bar. options: None takes the usual ones. blank: show a grey picture instead of the real
+        ones. Raises EngineError if the judge fails; what was judged by then is kept.
+        """
+        options = self.options if options is None else options
+        todo = sum(_make_key(pair, options, blank=blank) not in self._known for pair in pairs)
+        with tqdm(total=len(pairs), initial=len(pairs) - todo, desc=title, unit="pair", smoothing=0.05) as bar:
+
+            async def one(pair: Pair) -> Verdict | None:
+                is_new = _make_key(pair, options, blank=blank) not in self._known
+                verdict = await self.verdict(pair, options, blank=blank)
+                bar.update(int(is_new))
+                return verdict
+
+            return await gather_or_cancel(one(pair) for pair in pairs)
+
+    async def verdict(self, pair: Pair, options: JudgeOptions | None = None, *, blank: bool = False) -> Verdict | None:
+        """The verdict of one pair; None if it is skipped. Arguments and errors as for `verdicts`."""
+        options = self.options if options is None else options
+        key = _make_key(pair, options, blank=blank)
+        if key in self._known:
+            return self._known[key]
+        async with self._gate:
+            try:
+                comparison = await asyncio.to_thread(pair.load)
+                if blank:
+                    pictures = tuple(Image.new("RGB", image.size, GREY) for image in comparison.images)
+                    comparison = replace(comparison, images=pictures)
+                verdict = await self.judge.judge(comparison, options)
+            except (RowError, InvalidComparisonError) as error:
+                self._skip(Skipped(id=pair.id, reason=str(error)))
+                return None
+            append_json_line(self.path, {"key": key, "id": pair.id, "verdict": verdict.model_dump(mode="json")})
+            self._known[key] = verdict
+            return verdict
+
+    def _skip(self, row: Skipped) -> None:
+        if row.id not in {other.id for other in self.skipped}:
+            self.skipped.append(row)
+            log_skipped([row])
+
+
+def open_judging(judge: PairJudge, options: JudgeOptions, folder: Path, *, concurrency: int = 32) -> Judging:
+    """Judging into a folder, going on from what is there. judge: started.
+
+    Raises OtherJudgeError if the folder is another judge's.
+    """
+    now = {"judge": judge.describe(), "options": asdict(options), "prompt_version": PROMPT_VERSION}
+    now = json.loads(json.dumps(now))
+    path = folder / _JUDGE_FILE
+    if path.is_file():
+        _refuse_other(json.loads(path.read_text(encoding="utf-8")), now, folder)
+    else:
+        write_json(path, now)
+    return Judging(judge=judge, options=options, path=folder / _VERDICT_FILE, concurrency=concurrency)
+
+
+async def gather_or_cancel(work: Iterable[Coroutine[Any, Any, R]]) -> list[R]:
+    """All results in order; after the first failure, which is raised, nothing goes on behind the caller's back."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def without_images(row: T) -> T:
+    """The row with a blank grey picture in place of its own, which is not looked for."""
+    return replace(row, load_images=_make_blank)
+
+
+def _make_blank() -> tuple[Image.Image, ...]:
+    return (Image.new("RGB", _BLANK_SIZE, GREY),)
+
+
+def _make_key(pair: Pair, options: JudgeOptions, *, blank: bool) -> str:
+    """Names one judgement. Ids alone will not do: published benchmarks repeat them."""
+    blank = blank or pair.load_images is _make_blank
+    parts = [pair.id, pair.question, pair.response_a, pair.response_b, blank, asdict(options)]
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=12).hexdigest()
+
+
+def _refuse_other(then: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+    before, after = flatten(then), flatten(now)
+    changed = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
+    if changed:
+        what = "; ".join(f"{name} was {before.get(name)!r}, is {after.get(name)!r}" for name in changed)
+        raise OtherJudgeError(
+            f"{folder} holds verdicts of another judge or of other options: {what}. Name another --output, or give the "
+            "same judge and options to go on."
+        )

@@ -1,0 +1,148 @@
+"""The few kinds of plot that reports and studies draw, in one style.
+
+Axes are labelled, intervals drawn, and colours (Okabe and Ito's) can be told apart by colour-blind readers. matplotlib
+is imported when something is drawn.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from training.statistics import Estimate, ReliabilityBin, share_with_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_STYLE: dict[Any, Any] = {
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "axes.axisbelow": True,
+    "savefig.dpi": 110,
+    "figure.constrained_layout.use": True,
+}
+
+
+def draw_reliability(bins: Sequence[ReliabilityBin], path: Path, *, title: str) -> None:
+    """Accuracy against confidence with Wilson intervals, and below it how many verdicts are in each bin."""
+    x, accuracy, num = (np.array([row[key] for row in bins]) for key in ("confidence", "accuracy", "num"))
+    shares = [share_with_interval(a * n, int(n)) for a, n in zip(accuracy, num, strict=True)]
+    with _figure(path, rows=2, figsize=(5, 6), height_ratios=(3, 1)) as (top, bottom):
+        top.plot([0.5, 1], [0.5, 1], color="0.6", linestyle="--", label="perfect calibration")
+        top.errorbar(
+            x, accuracy, yerr=_errors(shares), fmt="o", capsize=3, color=COLOURS[0], label="judge, 95 % interval"
+        )
+        top.set(ylabel="accuracy", ylim=(0, 1.03), title=title)
+        top.legend(loc="lower right")
+        bottom.bar(x, num, width=0.03, color=COLOURS[0])
+        bottom.set(xlabel="probability of the preferred response", ylabel="comparisons", xlim=(0.48, 1.02))
+
+
+def draw_lines(
+    series: Mapping[str, Sequence[tuple[float, Estimate]]],
+    path: Path,
+    *,
+    xlabel: str,
+    ylabel: str,
+    title: str,
+    log2: bool = False,
+) -> None:
+    """Several curves with intervals. series: points (x, estimate) by name. log2: x in powers of two, as they are."""
+    with _figure(path, figsize=(6.4, 4.4)) as (axis,):
+        for number, (name, points) in enumerate(series.items()):
+            x, found = [x for x, _ in points], [estimate for _, estimate in points]
+            colour, marker = COLOURS[number % len(COLOURS)], _MARKERS[number % len(_MARKERS)]
+            axis.plot(x, [e["value"] for e in found], color=colour, marker=marker, label=name)
+            axis.fill_between(x, [e["low"] for e in found], [e["high"] for e in found], color=colour, alpha=0.15, lw=0)
+        if log2:
+            ticks = sorted({x for points in series.values() for x, _ in points})
+            axis.set_xscale("log", base=2)
+            axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
+        axis.legend()
+
+
+def draw_bars(
+    bars: Mapping[str, Mapping[str, Estimate]],
+    path: Path,
+    *,
+    ylabel: str,
+    title: str,
+    reference: float | None = None,
+    ylim: tuple[float, float] | None = (0.0, 1.03),
+) -> None:
+    """Grouped bars with intervals. bars: estimates by name of the bar within its group, by name of the group.
+
+    reference: a dashed line, e.g. chance. ylim: None leaves it to the data.
+    """
+    names = list(dict.fromkeys(name for group in bars.values() for name in group))
+    width = 0.8 / max(len(names), 1)
+    with _figure(path, figsize=(max(5.0, 1.2 + 0.9 * len(bars) + 0.35 * len(bars) * len(names)), 4.2)) as (axis,):
+        for number, name in enumerate(names):
+            places = [
+                i + (number - (len(names) - 1) / 2) * width for i, group in enumerate(bars.values()) if name in group
+            ]
+            found = [group[name] for group in bars.values() if name in group]
+            axis.bar(
+                places,
+                [e["value"] for e in found],
+                width=0.92 * width,
+                color=COLOURS[number % len(COLOURS)],
+                label=name,
+            )
+            axis.errorbar(places, [e["value"] for e in found], yerr=_errors(found), fmt="none", ecolor="0.2", capsize=3)
+        if reference is not None:
+            axis.axhline(reference, color="0.4", linestyle="--")
+        axis.set_xticks(range(len(bars)), list(bars))
+        axis.set(ylabel=ylabel, title=title)
+        if ylim is not None:
+            axis.set_ylim(*ylim)
+        if len(names) > 1:
+            axis.figure.legend(loc="outside lower center", ncols=min(3, len(names)))
+
+
+def draw_histogram(
+    values: Mapping[str, Sequence[float]], path: Path, *, xlabel: str, ylabel: str, title: str, num_bins: int = 20
+) -> None:
+    """Distributions over one axis, by name, in common bins."""
+    edges = np.histogram_bin_edges(np.concatenate([np.asarray(v, dtype=float) for v in values.values()]), num_bins)
+    with _figure(path, figsize=(6, 4)) as (axis,):
+        for number, (name, each) in enumerate(values.items()):
+            axis.hist(
+                each, bins=list(edges), histtype="step", linewidth=1.8, color=COLOURS[number % len(COLOURS)], label=name
+            )
+        axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
+        if len(values) > 1:
+            axis.legend()
+
+
+@contextmanager
+def _figure(
+    path: Path, *, figsize: tuple[float, float], rows: int = 1, height_ratios: Sequence[float] = (1,)
+) -> "Iterator[Sequence[Axes]]":
+    """Axes one above the other; written to `path` as PNG at the end."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context(_STYLE):
+        figure, axes = plt.subplots(
+            rows, 1, squeeze=False, sharex=True, figsize=figsize, gridspec_kw={"height_ratios": height_ratios}
+        )
+        try:
+            yield list(axes[:, 0])
+            figure.savefig(path)
+        finally:
+            plt.close(figure)
+
+
+def _errors(estimates: Sequence[Estimate]) -> np.ndarray:
+    """Lengths below and above the value, shape (2, n); rounding may put an end on the wrong side of it."""
+    lengths: np.ndarray = np.array([(e["value"] - e["low"], e["high"] - e["value"]) for e in estimates], dtype=float)
+    return lengths.reshape(-1, 2).T.clip(min=0)

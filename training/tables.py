@@ -1,0 +1,128 @@
+"""Opening a source of rows, wherever it lies: the hub, Parquet, JSON lines, or a plug-in.
+
+A source is written as one word on a command line:
+
+    org/name, hub:org/name@split     a data set of the Hugging Face hub
+    rows.parquet, folder/            Parquet, one file or all files of a folder
+    rows.jsonl                       JSON lines; pictures are files beside it, or in a folder that is named
+    pocket:held-out?n=500            whatever the entry point `pocket` of the group `vl_genrm.sources` opens
+
+The entry point is a function of what follows the colon that returns a sequence of mappings. What the rows mean is the
+business of `training.sources`.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from genrm.errors import GenRMError
+
+ENTRY_POINT_GROUP = "vl_genrm.sources"
+PICTURES = ("image", "images")
+"""Fields that hold pictures."""
+
+Record = Mapping[str, Any]
+
+
+class SourceError(GenRMError, ValueError):
+    """A source cannot be opened, or holds no usable row. Correct its name as the message says."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """Rows that are read when they are asked for. texts: the same rows, perhaps without their pictures, which may be
+    large. folder: what the paths of picture files are relative to.
+    """
+
+    rows: Sequence[Record]
+    texts: Sequence[Record]
+    folder: Path = Path()
+
+
+def open_table(source: str) -> Table:
+    """The rows of a source. Raises SourceError."""
+    path, (kind, colon, argument) = Path(source), source.partition(":")
+    if path.suffix in {".jsonl", ".json"} and path.is_file():
+        records = _read_json_lines(path)
+        return Table(rows=records, texts=records, folder=path.parent)
+    if path.is_dir() or (path.suffix == ".parquet" and path.is_file()):
+        return _open_parquet(path)
+    openers = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    if colon and kind in openers:
+        rows: Sequence[Record] = openers[kind].load()(argument)
+        return Table(rows=rows, texts=rows)
+    name = argument if colon and kind == "hub" else source
+    if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name):
+        return _open_hub(name)
+    plug_ins = "".join(f", {name}:…" for name in sorted(openers))
+    raise SourceError(
+        f"{source!r} is no source. Allowed are a .jsonl file, a .parquet file or folder that exists, and a data set of "
+        f"the hub (org/name or org/name@split){plug_ins}."
+    )
+
+
+def _read_json_lines(path: Path) -> list[Record]:
+    records: list[Record] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise SourceError(f"Line {number} of {path} is no JSON ({error.msg}). Correct or drop it.") from None
+        if not isinstance(record, dict):
+            raise SourceError(
+                f"Line {number} of {path} is no JSON object. Write one object with named fields per line."
+            )
+        records.append(record)
+    return records
+
+
+def _open_parquet(path: Path) -> Table:
+    from datasets import load_dataset
+
+    files = sorted(str(file) for file in path.rglob("*.parquet")) if path.is_dir() else [str(path)]
+    if not files:
+        raise SourceError(f"The folder {path} holds no .parquet file. Name another folder, or a .jsonl file.")
+    return _as_table(load_dataset("parquet", data_files=files, split="train"), path if path.is_dir() else path.parent)
+
+
+def _open_hub(name: str) -> Table:
+    from datasets import get_dataset_split_names, load_dataset
+
+    data_set, _, split = name.partition("@")
+    try:
+        splits = get_dataset_split_names(data_set)
+        if split not in splits:
+            if split or len(splits) != 1:
+                raise SourceError(
+                    f"The data set {data_set} has the splits {', '.join(splits)}"
+                    f"{f', not {split}' if split else ''}. Name one: {data_set}@{splits[0]}."
+                )
+            split = splits[0]
+        return _as_table(load_dataset(data_set, split=split))
+    except (OSError, ValueError) as error:
+        if isinstance(error, SourceError):
+            raise
+        raise SourceError(
+            f"The data set {data_set} cannot be had from the hub ({type(error).__name__}). Check its name and the "
+            "connection, or name local files."
+        ) from error
+
+
+def _as_table(data_set: Any, folder: Path = Path()) -> Table:  # noqa: ANN401 - `datasets` is imported late
+    """Pictures stay files until they are asked for, and are then decoded by our own rules."""
+    from datasets import Image, List
+
+    for name in PICTURES:
+        feature = data_set.features.get(name)
+        if isinstance(feature, Image):
+            data_set = data_set.cast_column(name, Image(decode=False))
+        elif isinstance(feature, List) and isinstance(feature.feature, Image):
+            data_set = data_set.cast_column(name, List(Image(decode=False)))
+    texts = data_set.select_columns([name for name in data_set.column_names if name not in PICTURES])
+    return Table(rows=data_set, texts=texts, folder=folder)
