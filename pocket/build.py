@@ -51,7 +51,7 @@ class Recipe:
     )
     """Rounds, each with a schedule of its own; every round starts from the weights of the one before."""
     language_scenes: range = field(default_factory=lambda: range(40_000, 64_000))
-    base: LanguageSettings = field(default_factory=lambda: LanguageSettings(mix=BASE_MIX, num_steps=1700))
+    base: LanguageSettings = field(default_factory=lambda: LanguageSettings(mix=BASE_MIX, num_steps=2000))
     judge: LanguageSettings = field(
         default_factory=lambda: LanguageSettings(
             mix=JUDGE_MIX, num_steps=2600, seed=1, matches_per_scene=3, verdict_smoothing=0.05

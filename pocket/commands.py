@@ -130,6 +130,25 @@ def bench_expert(
     typer.echo(json.dumps(report, indent=2))
 
 
+@app.command("study-experts")
+def study_experts(
+    n: Annotated[int, typer.Option(min=1, help="Comparisons without noise.")] = 3000,
+    noisy: Annotated[int, typer.Option(min=1, help="Comparisons for each rate of injected mistakes.")] = 800,
+    seed: Annotated[int, typer.Option(min=0, help="Another draw of scenes and mistakes.")] = 4,
+    output: Annotated[Path, typer.Option(help="Folder for JSON and plots.")] = Path("build/study-experts"),
+) -> None:
+    """Measure what experts are worth to a filter and to the judge, and how many mistakes of theirs either bears."""
+    from experts.grounding_dino import GroundingDino
+    from genrm.engines.in_process import InProcessEngine
+    from genrm.shipped import expert_folder, judge_folder
+    from pocket.expert_study import run_study, save_study
+
+    engine, expert = InProcessEngine(str(judge_folder())), GroundingDino.load(str(expert_folder()))
+    report = run_study(engine, expert, num_rows=n, num_noisy=min(n, noisy), seed=seed)
+    for path in save_study(report, output):
+        typer.echo(f"Wrote {path}")
+
+
 @app.command()
 def ship(
     build_folder: Annotated[Path, typer.Option("--build", help="Build folder with models and bench reports.")] = Path(

@@ -1,8 +1,8 @@
 """What the pocket base is taught to do with a scene: the tasks of the language stage.
 
 The base lists, looks up, answers, criticises one response, revises one given feedback, verifies one against a
-reference, and, a little, judges pairs. Each link of the chain that judging needs is a task of its own. The judge is
-then fine-tuned on judging alone.
+reference, makes an error on purpose, explains a verdict that it is told (`training.prompts`), and, a little, judges
+pairs. Each link of the chain that judging needs is a task of its own.
 """
 
 from collections.abc import Callable
@@ -12,11 +12,12 @@ import numpy as np
 
 from genrm.prompts import FIRST, MARKER, SECOND, SYSTEM, render_sightings
 from pocket.critiques import pair_critique, response_critique
-from pocket.exchanges import absent_kind, count_phrase, look_up, look_up_category, look_up_mats, pick
+from pocket.exchanges import Exchange, absent_kind, count_phrase, look_up, look_up_category, look_up_mats, pick
 from pocket.rows import draw_exchange
 from pocket.scenes import Scene
 from pocket.sightings import imperfect_sightings
 from pocket.vocabulary import CATEGORIES, COLUMNS, KINDS, MAT_COLOURS, ROWS, SIGN_TEXTS
+from training.prompts import CritiqueStyle, edit_request, guidance
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,13 +31,16 @@ class Task:
 
 
 BASE_MIX = {
-    "list": 0.15, "look-up": 0.2, "answer": 0.17, "criticise": 0.18, "revise": 0.06, "verify": 0.06, "judge": 0.18,
+    "list": 0.13, "look-up": 0.2, "answer": 0.15, "criticise": 0.12, "revise": 0.05, "verify": 0.05, "edit": 0.06,
+    "judge": 0.12, "judge-told": 0.12,
 }  # fmt: skip
 KIND_WEIGHTS = {
     "description": 3.0, "caption": 2.0, "objects": 1.5, "reading": 1.5, "region": 1.5, "attribute": 1.5,
     "object-with-attribute": 2.0, "left-right": 1.5, "above-below": 1.5, "category-count": 2.5, "compare": 1.5,
 }  # fmt: skip
 """Kinds that few scenes support, or that take more practice, come up more often in training than in the benchmark."""
+_EVIDENCE_SHARE, _DESCRIPTIVE_SHARE = 0.8, 0.2
+"""How often the better response is told with a line of evidence, and how often a description is asked for."""
 JUDGE_MIX = {"judge": 0.58, "judge-evidence": 0.25, "judge-fast": 0.07, "look-up": 0.1}
 
 
@@ -67,13 +71,33 @@ def draw_task(scene: Scene, rng: np.random.Generator, mix: dict[str, float]) -> 
             f"{question}Reference: {exchange.right}\nResponse: {response}\nDoes the response agree with the reference?"
         )
         return Task(system="", user=user, answer="Pass" if is_right else "Fail", name=name)
-    one, two = (exchange.right, exchange.wrong) if is_right else (exchange.wrong, exchange.right)
-    if name == "judge-evidence":
-        question += render_sightings(imperfect_sightings(scene, f"{question} {one} {two}", rng))
-    user = f"{question}First response: {one}\nSecond response: {two}"
-    answer = pair_critique(exchange, right_is_first=is_right)
+    if name == "edit":
+        return Task(
+            system="",
+            user=edit_request(exchange.question, exchange.right, str(exchange.error_kind)),
+            answer=exchange.wrong,
+            name=name,
+        )
+    return _judging_task(scene, rng, exchange, name=name, kind=kind, right_is_first=is_right)
+
+
+def _judging_task(
+    scene: Scene, rng: np.random.Generator, exchange: Exchange, *, name: str, kind: str, right_is_first: bool
+) -> Task:
+    """A pair to judge: as it is, with a line of evidence, at once, or with the better response told."""
+    label = FIRST if right_is_first else SECOND
+    one, two = (exchange.right, exchange.wrong) if right_is_first else (exchange.wrong, exchange.right)
+    user = f"Question: {exchange.question}\n"
+    if name == "judge-evidence" or (name == "judge-told" and rng.random() < _EVIDENCE_SHARE):
+        user += render_sightings(imperfect_sightings(scene, f"{user} {one} {two}", rng))
+    user += f"First response: {one}\nSecond response: {two}"
+    answer = pair_critique(exchange, right_is_first=right_is_first)
     if name == "judge-fast":
-        answer = f"{MARKER} {FIRST if is_right else SECOND}"
+        answer = f"{MARKER} {label}"
+    elif name == "judge-told":
+        style: CritiqueStyle = "descriptive" if rng.random() < _DESCRIPTIVE_SHARE else "critique"
+        user += guidance(label, style)
+        answer = f"{_listing(scene)}\n{MARKER} {label}" if style == "descriptive" else answer
     return Task(system=SYSTEM, user=user, answer=answer, name=f"judge {kind}" if name == "judge" else name)
 
 

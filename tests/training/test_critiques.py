@@ -1,0 +1,143 @@
+"""Critiques with the answer in view: asked for, checked by a reader without it, stored and read back."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genrm.engines.contract import Completion, OnText, Prompt, Sampling
+from genrm.engines.fake import FakeEngine
+from training import critiques
+from training.critiques import CritiqueConfig, gold_label, read_critiques, write_critiques
+from training.jobs.config import read_config
+from training.jobs.run_folder import RunFolder
+from training.sources import Pair, read_pairs
+
+HINT = "Hint, not to be mentioned: the better response is"
+
+
+class Writer(FakeEngine):
+    """Follows the hint of a guided prompt; as a reader it believes or doubts what stands before the verdict."""
+
+    def __init__(self, *, believes: float = 0.9, text: str = "Looked.", obeys: bool = True) -> None:
+        super().__init__()
+        self.believes, self.text, self.obeys = believes, text, obeys
+        self.seen: list[Prompt] = []
+
+    async def complete(
+        self, prompts: Sequence[Prompt], sampling: Sampling, *, on_text: OnText | None = None
+    ) -> list[Completion]:
+        """Guided prompts get `text` and the verdict hinted at, prefixes a verdict, others the fake's answer."""
+        self.seen += prompts
+        plain = await super().complete(prompts, sampling)
+        return [self._follow(prompt, completion) for prompt, completion in zip(prompts, plain, strict=True)]
+
+    def _follow(self, prompt: Prompt, completion: Completion) -> Completion:
+        from math import log
+
+        if HINT in prompt.tail:
+            told = "First" if f"{HINT} First" in prompt.tail else "Second"
+            label = told if self.obeys else {"First": "Second", "Second": "First"}[told]
+            return replace(completion, text=f"{self.text}\nVerdict: {label}")
+        if prompt.answer_prefix:
+            first = self.believes if self._gold_is_first(prompt) else 1 - self.believes
+            return replace(completion, label_logprobs=(log(first), log(1 - first)))
+        return completion
+
+    @staticmethod
+    def _gold_is_first(prompt: Prompt) -> bool:
+        number = int(prompt.shared.split("number ")[1].split("?")[0])
+        return ("dog" in prompt.tail.split("\n")[0]) == (number % 2 == 0)
+
+
+def config(**values: Any) -> CritiqueConfig:
+    return CritiqueConfig(output=Path("unused"), pairs="unused", **values)
+
+
+MakePairs = Callable[[int], list[Pair]]
+
+
+async def test_convincing_critiques_are_kept_for_both_orders_with_the_gold_verdict(make_pairs: MakePairs) -> None:
+    pairs = make_pairs(4)
+    kept, counts = await write_critiques(Writer(), pairs, config(per_order=2), seed=0)
+    assert {(item.id, item.first) for item in kept} == {(f"p{i}", first) for i in range(4) for first in "AB"}
+    by_id = {pair.id: pair for pair in pairs}
+    assert all(item.text == f"Looked.\nVerdict: {gold_label(by_id[item.id], item.first)}" for item in kept)
+    assert counts["written"] == 16
+    assert counts["convincing"] == 8  # the same text twice counts once
+
+
+async def test_a_reader_who_is_not_convinced_refuses(make_pairs: MakePairs) -> None:
+    kept, counts = await write_critiques(Writer(believes=0.4), make_pairs(3), config(per_order=1), seed=0)
+    assert kept == []
+    assert counts["not convincing"] == 6
+
+
+async def test_a_critique_against_the_gold_verdict_or_with_the_hint_in_it_is_dropped(make_pairs: MakePairs) -> None:
+    _, disobeyed = await write_critiques(Writer(obeys=False), make_pairs(2), config(per_order=1), seed=0)
+    _, leaked = await write_critiques(Writer(text="As the hint says."), make_pairs(2), config(per_order=1), seed=0)
+    assert disobeyed["without the gold verdict"] == 4
+    assert leaked["hint mentioned"] == 4
+
+
+async def test_neither_reader_sees_hint_or_evidence(rows_file: Path) -> None:
+    engine = Writer()
+    pairs = read_pairs(str(rows_file), limit=2).rows
+    await write_critiques(engine, pairs, config(per_order=1), seed=0)
+    guided = [prompt for prompt in engine.seen if HINT in prompt.tail]
+    others = [prompt for prompt in engine.seen if HINT not in prompt.tail]
+    assert all("Object detectors" in prompt.shared for prompt in guided)
+    assert not any("Object detectors" in prompt.shared for prompt in others)
+
+
+async def test_without_critiques_the_verdict_alone_is_learned(make_pairs: MakePairs) -> None:
+    engine = Writer()
+    kept, _ = await write_critiques(engine, make_pairs(2), config(style="none"), seed=0)
+    assert {item.text for item in kept} == {"Verdict: First", "Verdict: Second"}
+    assert not any(HINT in prompt.tail for prompt in engine.seen)
+
+
+def test_a_run_that_is_killed_goes_on_and_leaves_the_same_samples(
+    rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(name: str, *, dies_after: int | None = None) -> Path:
+        engine = Writer()
+        calls = 0
+        complete = engine.complete
+
+        async def counted(*arguments: Any, **options: Any) -> list[Completion]:
+            nonlocal calls
+            calls += 1
+            if dies_after is not None and calls > dies_after:
+                raise KeyboardInterrupt
+            return await complete(*arguments, **options)
+
+        monkeypatch.setattr(engine, "complete", counted)
+        monkeypatch.setattr(critiques, "open_engine", lambda _: engine)
+        values = read_config(
+            CritiqueConfig,
+            None,
+            [
+                f"pairs={rows_file}",
+                f"output={tmp_path / name}",
+                "pairs_per_block=8",
+                "per_order=1",
+                "max_hint_dependence=null",
+            ],
+        )
+        with RunFolder.open(values.output, values) as folder:
+            critiques.run(values, folder)
+        return values.output
+
+    whole = run("whole")
+    with pytest.raises(KeyboardInterrupt):
+        run("killed", dies_after=7)
+    resumed = run("killed")
+    assert (resumed / "critiques.jsonl").read_text() == (whole / "critiques.jsonl").read_text()
+    pairs = read_pairs(str(rows_file)).rows
+    samples = read_critiques(resumed, pairs)
+    assert len({(sample.pair.id, sample.first) for sample in samples}) == len(samples) >= len(pairs)
+    shares = sum(bool(sample.sightings) for sample in samples) / len(samples)
+    assert 0.1 < shares < 0.6

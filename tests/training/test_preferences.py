@@ -1,0 +1,131 @@
+"""From rows with references to labelled pairs, with experts that are told what to find."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from experts.fake import FakeExpert
+from experts.panel import ExpertPanel
+from genrm.engines.fake import FakeEngine
+from training.jobs.config import read_config
+from training.jobs.run_folder import RunFolder
+from training.preferences import vl_genrm
+from training.preferences.editing import RuleEditor
+from training.preferences.vl_genrm import PairMaker, PreferenceConfig
+from training.sources import Example, RowError, read_pairs
+
+REFERENCES = ("There is a dog.", "There is a cat.", "There are two buses.", "There is a bird.")
+
+
+def example(reference: str | None = "There is a dog.", *, name: str = "r", image: bool = True) -> Example:
+    def load() -> tuple[Image.Image, ...]:
+        if not image:
+            raise RowError("its image cannot be read.")
+        return (Image.new("RGB", (32, 32)),)
+
+    return Example(id=name, question="What is there?", reference=reference, load_images=load, record={"group": "g"})
+
+
+async def make(
+    finds: dict[str, int] | None, examples: list[Example], **values: Any
+) -> tuple[list[dict[str, Any]], Counter[str]]:
+    """What a maker gives for rows of which the experts find `finds`; None for no experts."""
+    config = PreferenceConfig(
+        output=Path("unused"), source="unused", **{"edits_per_row": 8, "pairs_per_row": 8, **values}
+    )
+    panel = None if finds is None else ExpertPanel([FakeExpert(finds)])
+    try:
+        editor = RuleEditor(("What is there?", reference) for reference in REFERENCES)
+        return await PairMaker(FakeEngine(), panel, editor, config).make(examples, first_index=0)
+    finally:
+        if panel is not None:
+            panel.close()
+
+
+async def test_a_pair_says_who_made_it_what_was_found_and_why_it_passed() -> None:
+    rows, _ = await make({"dog": 1}, [example()])
+    row = next(row for row in rows if row["error_kind"] == "object")
+    assert row["chosen"] == "There is a dog."
+    assert row["chosen_by"] == "reference"
+    assert row["rejected_by"] == "rule editor"
+    assert row["passed"] == "error-seen"
+    assert json.loads(row["evidence_chosen"])[0]["finding"] == "supported"
+    assert {item["phrase"] for item in json.loads(row["sightings"])} >= {"dog"}
+
+
+async def test_an_error_that_is_really_in_the_image_is_dropped() -> None:
+    everything = {"dog": 1, "cat": 1, "bird": 1, "bus": 1}
+    rows, counts = await make(everything, [example()], sampled={"per_row": 0})
+    assert "object" not in {row["error_kind"] for row in rows}
+    assert counts["edited: error-is-in-image"] >= 1
+
+
+async def test_a_reference_that_the_experts_contradict_gives_nothing() -> None:
+    rows, counts = await make({"cat": 1}, [example()], sampled={"per_row": 0})
+    assert rows == []
+    assert counts["edited: chosen-not-borne-out"] >= 1
+
+
+async def test_a_sampled_answer_that_nobody_can_check_is_not_called_wrong() -> None:
+    rows, counts = await make({"dog": 1}, [example()], sampled={"per_row": 2})
+    assert "sampled" not in {row["error_kind"] for row in rows}
+    assert counts["sampled: not-checkable"] + counts["repetition"] >= 2
+
+
+async def test_without_experts_errors_are_taken_at_their_makers_word() -> None:
+    rows, _ = await make(None, [example()])
+    assert {row["passed"] for row in rows} == {"not-checkable"}
+    assert "sampled" not in {row["error_kind"] for row in rows}
+
+
+async def test_rows_without_image_or_reference_are_counted_and_the_rest_goes_on() -> None:
+    rows, counts = await make({"dog": 1}, [example(None), example(image=False, name="s"), example(name="t")])
+    assert counts["row-unusable"] == 2
+    assert {row["id"].split("#")[0] for row in rows} == {"t"}
+
+
+async def test_pairs_per_row_are_capped() -> None:
+    rows, counts = await make({"dog": 1}, [example()], pairs_per_row=1)
+    assert len(rows) == 1
+    assert counts["over the cap of pairs per row"] >= 1
+
+
+def test_a_killed_run_goes_on_and_writes_the_same_parquet_and_card(
+    rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vl_genrm, "open_engine", lambda _: FakeEngine())
+    monkeypatch.setattr(vl_genrm, "open_panel", lambda *_, **__: None)
+    write: Callable[..., None] = vl_genrm._write_shard
+
+    def run(name: str, *, dies_after: int = 99) -> Path:
+        written = 0
+
+        def counted(*arguments: Any) -> None:
+            nonlocal written
+            written += 1
+            if written > dies_after:
+                raise KeyboardInterrupt
+            write(*arguments)
+
+        monkeypatch.setattr(vl_genrm, "_write_shard", counted)
+        values = read_config(
+            PreferenceConfig, None, [f"source={rows_file}", f"output={tmp_path / name}", "rows_per_shard=10"]
+        )
+        with RunFolder.open(values.output, values) as folder:
+            vl_genrm.run(values, folder)
+        return values.output
+
+    whole = run("whole")
+    with pytest.raises(KeyboardInterrupt):
+        run("killed", dies_after=2)
+    resumed = run("killed")
+    assert (resumed / "README.md").read_text() == (whole / "README.md").read_text()
+    one, other = (read_pairs(str(folder / "data")).rows for folder in (whole, resumed))
+    assert [pair.record for pair in one] == [pair.record for pair in other]
+    assert one[0].load().images[0].size == (56, 56)
+    assert {pair.label for pair in one} == {"A"}

@@ -1,0 +1,154 @@
+"""Rounds of rejection sampling: sampled once, selected, trained, measured, promoted or not."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genrm.engines.contract import Completion
+from genrm.engines.fake import FakeEngine
+from training import rejection
+from training.engines import EngineChoice
+from training.jobs.config import read_config
+from training.jobs.run_folder import RunFolder
+from training.rejection import AllRejectedError, RejectConfig
+from training.samples import Sample
+
+
+class Training:
+    """Stands in for fine-tuning and measuring: remembers what it was given; round n scores `accuracies[n]`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, accuracies: Sequence[float], *, engine: FakeEngine) -> None:
+        self.samples: list[list[Sample]] = []
+        self.starts: list[str | None] = []
+        self.sampled_with: list[str | None] = []
+        self.num_completions = 0
+        self._accuracies, self._engine = accuracies, engine
+        monkeypatch.setattr(rejection, "fine_tune", self._fine_tune)
+        monkeypatch.setattr(rejection, "measure", self._measure)
+        monkeypatch.setattr(rejection, "open_engine", self._open)
+
+    def _fine_tune(
+        self, start: EngineChoice, samples: list[Sample], settings: object, output: Path, **_: Any
+    ) -> EngineChoice:
+        self.samples.append(samples)
+        self.starts.append(start.adapter)
+        return start.model_copy(update={"adapter": output.name})
+
+    def _measure(self, choice: EngineChoice, *_: Any) -> dict[str, Any]:
+        number = 0 if choice.adapter is None else int(choice.adapter.split("-")[1])
+        right = round(200 * self._accuracies[number])
+        share = {"value": right / 200, "low": 0.0, "high": 1.0, "num": 200}
+        return {"figures": {"overall": share}, "scores": {f"e{i}": float(i < right) for i in range(200)}}
+
+    def _open(self, choice: EngineChoice) -> FakeEngine:
+        self.sampled_with.append(choice.adapter)
+        engine = self._engine
+        complete = FakeEngine.complete
+
+        async def counted(prompts: Sequence[Any], *arguments: Any, **options: Any) -> list[Completion]:
+            self.num_completions += len(prompts)
+            return await complete(engine, prompts, *arguments, **options)
+
+        engine.complete = counted  # type: ignore[method-assign]
+        engine._closed = False
+        return engine
+
+
+def run(rows_file: Path, output: Path, *settings: str) -> Path:
+    values = read_config(
+        RejectConfig,
+        None,
+        [
+            f"pairs={rows_file}", f"output={output}", "pairs_per_round=20", "rounds=2", "samples=2", "threshold=-1",
+            "pairs_per_block=8", "training.batch_size=1", "measuring.pairs=unused", "group_cap=100", *settings,
+        ],
+    )  # fmt: skip
+    with RunFolder.open(values.output, values) as folder:
+        rejection.run(values, folder)
+    return values.output
+
+
+def test_a_round_samples_with_the_best_judge_and_trains_on_everything_kept_so_far(
+    rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = Training(monkeypatch, [0.5, 0.7, 0.9], engine=FakeEngine())
+    output = run(rows_file, tmp_path / "out")
+    assert training.sampled_with == [None, "round-1"]
+    assert training.starts == [None, "round-1"]
+    assert len(training.samples[1]) > len(training.samples[0])
+    assert json.loads((output / "best.json").read_text())["adapter"] == "round-2"
+    assert (output / "rounds.png").stat().st_size > 1000
+    rounds = json.loads((output / "rounds.json").read_text())["rounds"]
+    assert all(0 < each["retention"] <= 1 and each["promoted"] for each in rounds)
+
+
+def test_rounds_from_the_base_start_there(rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = Training(monkeypatch, [0.5, 0.7, 0.9], engine=FakeEngine())
+    run(rows_file, tmp_path / "out", "start=base")
+    assert training.starts == [None, None]
+
+
+def test_a_round_that_makes_the_judge_worse_is_reported_and_not_promoted(
+    rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Training(monkeypatch, [0.8, 0.6, 0.9], engine=FakeEngine())
+    output = run(rows_file, tmp_path / "out")
+    report = json.loads((output / "rounds.json").read_text())
+    assert report["best_round"] == 0
+    assert [each["promoted"] for each in report["rounds"]] == [False]  # and it stopped
+    assert json.loads((output / "best.json").read_text())["adapter"] is None
+    assert json.loads((output / "result.json").read_text())["overall"]["value"] == pytest.approx(0.8)
+
+
+def test_it_stops_when_the_gain_cannot_be_told_from_none(
+    rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = Training(monkeypatch, [0.5, 0.505, 0.9], engine=FakeEngine())
+    output = run(rows_file, tmp_path / "out")
+    assert len(training.samples) == 1
+    assert json.loads((output / "rounds.json").read_text())["best_round"] == 1  # a little better is still better
+
+
+def test_when_all_are_rejected_it_says_so_with_the_histogram(
+    rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Training(monkeypatch, [0.5], engine=FakeEngine(verdict="none"))
+    with pytest.raises(AllRejectedError, match=r"round-1-margins\.png"):
+        run(rows_file, tmp_path / "out")
+    assert (tmp_path / "out" / "round-1-margins.png").exists()
+
+
+@pytest.mark.parametrize("dies_at", [1, 2, 4, 5, 7])
+def test_a_killed_run_samples_nothing_twice_and_ends_the_same(
+    rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_at: int
+) -> None:
+    whole = Training(monkeypatch, [0.5, 0.7, 0.9], engine=FakeEngine())
+    expected = run(rows_file, tmp_path / "whole")
+    killed = Training(monkeypatch, [0.5, 0.7, 0.9], engine=FakeEngine())
+    append: Callable[..., None] = RunFolder.append_line
+    written = 0
+
+    def dying(self: RunFolder, name: str, row: object) -> None:
+        nonlocal written
+        written += 1
+        if written == dies_at:
+            raise KeyboardInterrupt
+        append(self, name, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "append_line", dying)
+        if dies_at <= 6:  # two rounds of three blocks
+            with pytest.raises(KeyboardInterrupt):
+                run(rows_file, tmp_path / "killed")
+        else:
+            run(rows_file, tmp_path / "killed")
+    found = run(rows_file, tmp_path / "killed")
+    for number in (1, 2):
+        name = f"round-{number}-kept.json"
+        assert (found / name).read_text() == (expected / name).read_text()
+        sampled = f"round-{number}-sampled.jsonl"
+        assert (found / sampled).read_text() == (expected / sampled).read_text()
+    assert killed.num_completions <= whole.num_completions + 8 * 2 * 2  # at most the block that was lost

@@ -1,0 +1,346 @@
+"""Critiques to learn from: written with the answer in view, kept only if they convince a reader who does not have it.
+
+For every pair and order, the model is told the gold verdict and what experts found, and writes critiques. Each is then
+put behind the prompt that a judge sees, without hint or evidence, and the model reads on: only if the verdict that it
+now gives is the gold one does the critique carry the verdict. That alone would let a critique pass that turns round in
+its last words because it was told to. So the probability of every token is compared with and without the hint, and
+a text with a step that only the hint explains is dropped, as is one that mentions the hint. How sure the model is of
+the pair before any training weighs the sample (`training.losses.learning_weight`).
+
+Styles for ablation: critiques, descriptions of the image, or the verdict alone. Output: `written.jsonl`, and of it
+what was kept, `critiques.jsonl`, one line per block of pairs; a killed run goes on with the first unfinished block and
+writes the same.
+
+Run: `vl-genrm train critiques CONFIG`.
+"""
+
+import asyncio
+import json
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import exp
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+from tqdm import tqdm
+
+from genrm.engines.contract import Completion, Engine, Prompt, Sampling
+from genrm.parsing import parse_verdict
+from genrm.prompts import FIRST, LABELS, MARKER, SECOND, render_prompt, render_sightings
+from genrm.types import Response, Sighting
+from training.engines import EngineChoice, open_engine
+from training.jobs.config import JobConfig
+from training.jobs.job import Job
+from training.jobs.plan import Plan, PlannedStep
+from training.jobs.run_folder import RESULT, RunFolder
+from training.losses import learning_weight
+from training.prompts import CritiqueStyle, guide
+from training.samples import Sample
+from training.sources import Pair, RowError, read_pairs
+from training.statistics import share_with_interval
+from training.text_scoring import TextScorer
+
+WRITTEN, CRITIQUES = "written.jsonl", "critiques.jsonl"
+ORDERS: tuple[Response, Response] = ("A", "B")
+_LEAK = re.compile(r"\bhint\b|\bI (?:was|am|have been) told\b|\bthe better response is\b", re.IGNORECASE)
+
+
+class CritiqueConfig(JobConfig):
+    """Settings of the job."""
+
+    harmless = frozenset({"output", "engine.max_batch_tokens", "engine.readings_per_second"})
+
+    pairs: str = Field(description="Labelled pairs: the folder `data` of `train preferences`, or any source of pairs.")
+    limit: int | None = Field(None, ge=1, description="Read this many pairs at most.")
+    engine: EngineChoice = EngineChoice()
+    style: CritiqueStyle = "critique"
+    show_evidence: bool = Field(default=True, description="Whether the writer sees what experts found.")
+    per_order: int = Field(2, ge=1, description="Critiques written per pair and order.")
+    keep_per_order: int = Field(1, ge=1, description="Critiques kept per pair and order at most, the most convincing.")
+    max_hint_dependence: float | None = Field(
+        1.5, gt=0, description="Most nats that the hint may add to a token's log-probability; null: not looked at."
+    )
+    temperature: float = Field(0.7, ge=0)
+    max_tokens: int = Field(256, ge=8)
+    evidence_share: float = Field(
+        0.3, ge=0, le=1, description="Share of pairs whose samples show the judge the evidence, so that it can read it."
+    )
+    pairs_per_block: int = Field(64, ge=1)
+
+    @model_validator(mode="after")
+    def _check_scoring(self) -> Self:
+        if self.engine.url is not None and self.max_hint_dependence is not None:
+            raise ValueError("a model behind engine.url cannot say how much a text owes to the hint; set "
+                             "max_hint_dependence to null")  # fmt: skip
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Written:
+    """A critique that was kept, as it is stored. probability: of the gold verdict, for a fresh reader."""
+
+    id: str
+    first: Response
+    text: str
+    probability: float
+    weight: float
+    with_evidence: bool
+
+
+def run(config: CritiqueConfig, folder: RunFolder) -> None:
+    """Write all critiques, then keep the good ones."""
+    pairs = read_pairs(config.pairs, limit=config.limit).rows
+    blocks = [pairs[i : i + config.pairs_per_block] for i in range(0, len(pairs), config.pairs_per_block)]
+    done = sum(1 for _ in folder.read_lines(WRITTEN))
+    if done < len(blocks):
+        asyncio.run(_write_blocks(config, folder, blocks, first=done))
+    _keep_blocks(config, folder, blocks)
+    folder.write_json(RESULT, _summarise(folder))
+
+
+async def _write_blocks(
+    config: CritiqueConfig, folder: RunFolder, blocks: Sequence[Sequence[Pair]], *, first: int
+) -> None:
+    engine = open_engine(config.engine)
+    await engine.start()
+    try:
+        bar = tqdm(range(first, len(blocks)), desc="write", unit=f"×{config.pairs_per_block} pairs")
+        for number in bar:
+            kept, counts = await write_critiques(engine, blocks[number], config, seed=number)
+            folder.append_line(WRITTEN, {"counts": counts, "critiques": [_to_json(item) for item in kept]})
+    finally:
+        await engine.close()
+
+
+def _keep_blocks(config: CritiqueConfig, folder: RunFolder, blocks: Sequence[Sequence[Pair]]) -> None:
+    """Second pass, once the engine has let go of the device: drop what owes a step to the hint."""
+    lines, done = list(folder.read_lines(WRITTEN)), sum(1 for _ in folder.read_lines(CRITIQUES))
+    if done == len(lines):
+        return
+    scorer = None
+    if config.max_hint_dependence is not None and config.style != "none":
+        scorer = TextScorer(config.engine)
+    for line, block in tqdm(
+        list(zip(lines, blocks, strict=True))[done:], desc="check", unit=f"×{len(blocks[0])} pairs"
+    ):
+        kept = [Written(**row) for row in line["critiques"]]
+        if scorer is not None:
+            kept = drop_hint_dependent(scorer, kept, block, config)
+        counts = {**line["counts"], "owed to the hint": len(line["critiques"]) - len(kept)}
+        folder.append_line(CRITIQUES, {"counts": counts, "critiques": [_to_json(item) for item in _best(kept, config)]})
+
+
+def drop_hint_dependent(
+    scorer: TextScorer, written: Sequence[Written], pairs: Sequence[Pair], config: CritiqueConfig
+) -> list[Written]:
+    """Critiques without a token whose log-probability the hint raises by more than `max_hint_dependence` nats."""
+    by_id = {pair.id: pair for pair in pairs}
+    plain, guided = [], []
+    for item in written:
+        pair = by_id[item.id]
+        prompt = render_prompt(pair.load(), first=item.first, mode="critique")
+        plain.append((prompt, item.text))
+        guided.append((_guided(prompt, pair, item.first, config), item.text))
+    gains = [one - other for one, other in zip(scorer.score(guided), scorer.score(plain), strict=True)]
+    limit = config.max_hint_dependence or 0.0
+    return [item for item, gain in zip(written, gains, strict=True) if float(gain.max()) <= limit]
+
+
+async def write_critiques(
+    engine: Engine, pairs: Sequence[Pair], config: CritiqueConfig, *, seed: int
+) -> tuple[list[Written], dict[str, int]]:
+    """Critiques of a block of pairs that convince a reader, and how many met which fate."""
+    counts = dict.fromkeys(("written", "without the gold verdict", "hint mentioned", "not convincing"), 0)
+    prompts: list[tuple[Pair, Response, Prompt]] = []
+    for pair in pairs:
+        try:
+            comparison = pair.load()
+        except RowError:
+            counts["unusable pair"] = counts.get("unusable pair", 0) + 1
+            continue
+        prompts += [(pair, first, render_prompt(comparison, first=first, mode="critique")) for first in ORDERS]
+    drafts = await _draft(engine, prompts, config, counts, seed=seed)
+    readings = await _read_on(engine, [(prompt, text) for _, prompt, text in drafts])
+    unaided = await read_unaided(engine, prompts, max_tokens=config.max_tokens)
+    kept: list[Written] = []
+    for ((pair, first), _, text), completion in zip(drafts, readings, strict=True):
+        probability = probability_of(completion, gold_label(pair, first))
+        if probability is None or probability <= 0.5:
+            counts["not convincing"] += 1
+            continue
+        kept.append(
+            Written(
+                id=pair.id,
+                first=first,
+                text=f"{text} {gold_label(pair, first)}",
+                probability=probability,
+                weight=learning_weight(unaided[pair.id]),
+                with_evidence=shows_evidence(pair.id, config.evidence_share, seed=config.seed),
+            )
+        )
+    counts["convincing"] = len(kept)
+    return kept, counts
+
+
+def _best(written: Sequence[Written], config: CritiqueConfig) -> list[Written]:
+    """The most convincing ones of each pair and order."""
+    groups: dict[tuple[str, Response], list[Written]] = {}
+    for item in written:
+        groups.setdefault((item.id, item.first), []).append(item)
+    return [
+        item
+        for group in groups.values()
+        for item in sorted(group, key=lambda each: -each.probability)[: config.keep_per_order]
+    ]
+
+
+def _to_json(item: Written) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in Written.__slots__}
+
+
+async def _draft(
+    engine: Engine,
+    prompts: Sequence[tuple[Pair, Response, Prompt]],
+    config: CritiqueConfig,
+    counts: dict[str, int],
+    *,
+    seed: int,
+) -> list[tuple[tuple[Pair, Response], Prompt, str]]:
+    """Different texts that end with the verdict marker, with the unguided prompt that each is to follow."""
+    if config.style == "none":
+        return [((pair, first), prompt, MARKER) for pair, first, prompt in prompts]
+    guided = [
+        prompt for pair, first, plain in prompts for prompt in [_guided(plain, pair, first, config)] * config.per_order
+    ]
+    completions = await engine.complete(
+        guided,
+        Sampling(
+            temperature=config.temperature, seed=config.seed * 1_000_003 + seed, max_tokens=config.max_tokens,
+            marker=MARKER, labels=LABELS,
+        ),
+    )  # fmt: skip
+    drafts: dict[tuple[str, Response, str], tuple[tuple[Pair, Response], Prompt, str]] = {}
+    for index, completion in enumerate(completions):
+        pair, first, prompt = prompts[index // config.per_order]
+        counts["written"] += 1
+        parsed = parse_verdict(completion.text)
+        if parsed.label != gold_label(pair, first) or parsed.label_start is None:
+            counts["without the gold verdict"] += 1
+        elif _LEAK.search(completion.text):
+            counts["hint mentioned"] += 1
+        else:
+            text = completion.text[: parsed.label_start].rstrip()
+            drafts[pair.id, first, text] = ((pair, first), prompt, text)
+    return list(drafts.values())
+
+
+def _guided(plain: Prompt, pair: Pair, first: Response, config: CritiqueConfig) -> Prompt:
+    """The prompt with evidence and hint."""
+    shared = plain.shared + (render_sightings(sightings_of(pair)) if config.show_evidence else "")
+    return guide(replace(plain, shared=shared), first=first, better=pair.label, style=config.style)
+
+
+async def _read_on(engine: Engine, drafts: Sequence[tuple[Prompt, str]]) -> list[Completion]:
+    """The verdict that follows each text, as a judge would give it."""
+    prompts = [replace(prompt, answer_prefix=text) for prompt, text in drafts]
+    return await engine.complete(prompts, Sampling(max_tokens=1, marker=MARKER, labels=LABELS)) if prompts else []
+
+
+async def read_unaided(
+    engine: Engine, prompts: Sequence[tuple[Pair, Response, Prompt]], *, max_tokens: int
+) -> Mapping[str, float | None]:
+    """Probability that the model gives to the gold verdict of each pair by itself, mean of both orders; None if no
+    reading has a verdict.
+    """
+    if not prompts:
+        return {}
+    completions = await engine.complete(
+        [prompt for _, _, prompt in prompts], Sampling(max_tokens=max_tokens, marker=MARKER, labels=LABELS)
+    )
+    found: dict[str, list[float]] = {pair.id: [] for pair, _, _ in prompts}
+    for (pair, first, _), completion in zip(prompts, completions, strict=True):
+        probability = probability_of(completion, gold_label(pair, first))
+        if probability is not None:
+            found[pair.id].append(probability)
+    return {name: sum(values) / len(values) if values else None for name, values in found.items()}
+
+
+def probability_of(completion: Completion, label: str) -> float | None:
+    """Probability of a label among the legal ones; None where the text has no verdict."""
+    if completion.label_logprobs is None:
+        return None
+    chances = [exp(logprob) for logprob in completion.label_logprobs]
+    return chances[LABELS.index(label)] / sum(chances) if sum(chances) > 0 else None
+
+
+def gold_label(pair: Pair, first: Response) -> str:
+    """The right verdict of the order in which `first` stands first."""
+    return FIRST if pair.label == first else SECOND
+
+
+def shows_evidence(pair_id: str, share: float, *, seed: int) -> bool:
+    """Whether the samples of a pair show the judge what experts found: of so many pairs, always the same ones."""
+    return random.Random(f"{seed} {pair_id}").random() < share
+
+
+def sightings_of(pair: Pair) -> tuple[Sighting, ...]:
+    """What experts found in the pair's image, as `train preferences` stored it; none in other sources."""
+    stored = pair.record.get("sightings")
+    items = json.loads(stored) if isinstance(stored, str) and stored else []
+    return tuple(Sighting(phrase=item["phrase"], places=tuple(item["places"])) for item in items)
+
+
+def read_critiques(folder: Path, pairs: Sequence[Pair]) -> list[Sample]:
+    """The samples that a run of the job left, for these pairs. Raises KeyError if one is of another pair."""
+    by_id = {pair.id: pair for pair in pairs}
+    return [to_sample(by_id[row["id"]], row) for row in _stored(RunFolder(folder))]
+
+
+def to_sample(pair: Pair, row: Mapping[str, Any]) -> Sample:
+    """A stored critique as a sample."""
+    return Sample(
+        pair=pair,
+        first=row["first"],
+        text=row["text"],
+        weight=row["weight"],
+        sightings=sightings_of(pair) if row["with_evidence"] else (),
+    )
+
+
+def _stored(folder: RunFolder) -> Iterator[Mapping[str, Any]]:
+    return (row for line in folder.read_lines(CRITIQUES) for row in line["critiques"])
+
+
+def _summarise(folder: RunFolder) -> dict[str, Any]:
+    counts: dict[str, int] = {}
+    for line in folder.read_lines(CRITIQUES):
+        for name, number in line["counts"].items():
+            counts[name] = counts.get(name, 0) + number
+    rows = list(_stored(folder))
+    return {
+        "fates": counts,
+        "acceptance": share_with_interval(len(rows), max(counts.get("written", 0), 1)),
+        "pairs": len({row["id"] for row in rows}),
+    }
+
+
+def _plan(config: CritiqueConfig) -> Plan:
+    num = config.limit or len(read_pairs(config.pairs).rows)
+    readings = 2 * num * (config.per_order + 1)
+    detail = f"{num:,} pairs, both orders, {config.per_order} critiques and one unaided reading each"
+    return Plan(
+        steps=(
+            PlannedStep(
+                name="critiques",
+                detail=detail,
+                num_tokens=readings * 300,
+                seconds=readings / config.engine.readings_per_second,
+            ),
+        ),
+    )
+
+
+JOB = Job(schema=CritiqueConfig, plan=_plan, run=run)

@@ -1,0 +1,245 @@
+"""Fine-tuning a judge on samples with transformers' Trainer: LoRA, or the weights themselves.
+
+What learns is the linear layers of the language model. Vision tower and embeddings are frozen: judge training teaches
+to criticise, not to see. A killed training goes on from its last checkpoint; a loss that is no number ends it with the
+last good one kept. Runs on one process, under `accelerate launch` on several GPUs, and on a CPU.
+"""
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from genrm.engines.loading import choose_placement, foreign_errors, load_model
+from training.engines import EngineChoice
+from training.jobs.config import Section
+from training.jobs.plan import PlannedStep
+from training.losses import mixture_loss
+from training.samples import Collator, Sample, Samples
+
+_LANGUAGE_LINEAR = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+"""All linear layers of the language model of a Qwen2-VL or Qwen2.5-VL."""
+
+
+class FineTuning(Section):
+    """How a judge is trained on its samples."""
+
+    method: Literal["lora", "full"] = Field("lora", description="lora, or full: the weights themselves.")
+    optimizer: Literal["adamw", "muon"] = Field("adamw", description="muon is for full and needs fewer steps.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Of computations; auto: bfloat16 on a GPU that has it. CPUs with AVX-512 BF16 have it too."
+    )
+    lora_rank: int = Field(32, ge=1)
+    lora_alpha: int = Field(64, ge=1)
+    learning_rate: float = Field(2e-4, gt=0)
+    epochs: float = Field(1.0, gt=0)
+    batch_size: int = Field(32, ge=1, description="Samples per optimizer step, all processes together.")
+    micro_batch_size: int = Field(32, ge=1, description="Samples computed at once by one process; lower it for memory.")
+    warmup_share: float = Field(0.05, ge=0, lt=1, description="Share of the steps in which the rate rises.")
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    mixing: float = Field(0.5, ge=0, description="λ of the mixture loss; 0 is plain fine-tuning.")
+    max_tokens: int = Field(4096, ge=64, description="Longest sample, image tokens included.")
+    checkpoint_every: int = Field(100, ge=1, description="Optimizer steps between checkpoints.")
+    gradient_checkpointing: bool = Field(default=False, description="Less memory, about a third slower.")
+    samples_per_second: float = Field(
+        40.0, gt=0, description="Used by --dry-run only; the default is the pocket models' on two CPU cores."
+    )
+
+    @model_validator(mode="after")
+    def _check_optimizer(self) -> Self:
+        if self.optimizer == "muon" and self.method == "lora":
+            raise ValueError("optimizer muon is for method full; LoRA's thin matrices need adamw")
+        return self
+
+    def num_steps(self, num_samples: int) -> int:
+        """Optimizer steps for so many samples, at least 1."""
+        return max(1, round(self.epochs * num_samples / self.batch_size))
+
+
+class JudgeTrainer(Trainer):
+    """transformers' Trainer with the mixture loss."""
+
+    def __init__(self, *args: Any, mixing: float, **kwargs: Any) -> None:  # noqa: ANN401 - passed on
+        super().__init__(*args, **kwargs)
+        self._mixing = mixing
+        self.model_accepts_loss_kwargs = False  # the loss is a mean already; gradient accumulation averages it
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,  # noqa: FBT001, FBT002 - the Trainer's signature
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:  # noqa: ANN401 - as above
+        """The mixture loss of a batch of the `Collator`."""
+        labels, weights, keep = inputs.pop("labels"), inputs.pop("weights"), inputs["logits_to_keep"]
+        outputs = model(**inputs, use_cache=False)
+        loss = mixture_loss(outputs.logits, labels[:, -keep:], weights, mixing=self._mixing)
+        return (loss, outputs) if return_outputs else loss
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """Load whole models as `from_pretrained` does: saving renames tensors, and the Trainer, which only warns where
+        none fits, would go on from untrained weights.
+        """
+        if isinstance(self.model, PeftModel):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        whole: Any = self.model
+        saved = type(whole).from_pretrained(resume_from_checkpoint, dtype=whole.dtype)
+        whole.load_state_dict(saved.state_dict())
+
+
+def fine_tune(
+    start: EngineChoice,
+    samples: Sequence[Sample],
+    settings: FineTuning,
+    output: Path,
+    *,
+    seed: int,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> EngineChoice:
+    """Train a model on samples and return the choice of the result, whose `adapter` (`lora`) or `model` (`full`) is
+    `output/model`.
+
+    start: what is trained; an adapter of it is trained on. output: while training it holds `checkpoints`, from which a
+    killed run goes on; a finished training is not repeated. Raises ModelLoadError, and whatever a callback raises.
+    """
+    finished = output / "model"
+    if not finished.exists():
+        _train(start, samples, settings, output, finished, seed=seed, callbacks=callbacks)
+    if settings.method == "lora":
+        return start.model_copy(update={"adapter": str(finished)})
+    return start.model_copy(update={"model": str(finished), "adapter": None})
+
+
+def plan_training(settings: FineTuning, *, num_samples: int) -> PlannedStep:
+    """The training of so many samples."""
+    steps = settings.num_steps(num_samples)
+    detail = f"{num_samples:,} samples, {steps:,} steps of {settings.batch_size}, {settings.method}"
+    presented = steps * settings.batch_size
+    return PlannedStep(
+        name="train", detail=detail, num_tokens=200 * presented, seconds=presented / settings.samples_per_second
+    )
+
+
+def _train(
+    start: EngineChoice,
+    samples: Sequence[Sample],
+    settings: FineTuning,
+    output: Path,
+    finished: Path,
+    *,
+    seed: int,
+    callbacks: Sequence[TrainerCallback],
+) -> None:
+    set_seed(seed)
+    model, processor = _load(start, settings)
+    config = model.config
+    trainer = JudgeTrainer(
+        model=_with_lora(model, start, settings) if settings.method == "lora" else model,
+        args=_arguments(settings, output / "checkpoints", seed=seed, num_samples=len(samples)),
+        train_dataset=Samples(samples),
+        data_collator=Collator(
+            processor,
+            image_token_id=config.image_token_id,
+            merge_area=config.vision_config.spatial_merge_size**2,
+            max_tokens=settings.max_tokens,
+        ),
+        callbacks=list(callbacks),
+        mixing=settings.mixing,
+        optimizers=(_muon(model, settings), None) if settings.optimizer == "muon" else (None, None),
+    )
+    checkpoints = output / "checkpoints"
+    last = get_last_checkpoint(str(checkpoints)) if checkpoints.exists() else None
+    trainer.train(resume_from_checkpoint=last)
+    _save(trainer, processor, finished)
+
+
+def _load(start: EngineChoice, settings: FineTuning) -> tuple[PreTrainedModel, Any]:
+    placement = choose_placement(device="auto", dtype="auto", attention="sdpa")
+    merged = start.adapter if settings.method == "full" else None
+    loaded = load_model(start.model_name, adapter=merged, placement=placement)
+    model: Any = loaded.model
+    model.train().requires_grad_(requires_grad=False)
+    if settings.method == "full":
+        for name, module in model.named_modules():
+            if re.fullmatch(_LANGUAGE_LINEAR, name):
+                module.weight.requires_grad_()
+    return model, loaded.processor
+
+
+def _with_lora(model: PreTrainedModel, start: EngineChoice, settings: FineTuning) -> nn.Module:
+    if start.adapter is not None:
+        with foreign_errors(f"{start.adapter} as an adapter of {start.model_name}"):
+            return PeftModel.from_pretrained(model, start.adapter, is_trainable=True)
+    return get_peft_model(
+        model,
+        LoraConfig(
+            r=settings.lora_rank,
+            lora_alpha=settings.lora_alpha,
+            target_modules=_LANGUAGE_LINEAR,
+            task_type="CAUSAL_LM",
+        ),
+    )
+
+
+def _muon(model: PreTrainedModel, settings: FineTuning) -> torch.optim.Optimizer:
+    return torch.optim.Muon(
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        adjust_lr_fn="match_rms_adamw",
+    )
+
+
+def _arguments(settings: FineTuning, folder: Path, *, seed: int, num_samples: int) -> TrainingArguments:
+    processes = max(1, torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1)
+    micro = min(settings.micro_batch_size, max(1, settings.batch_size // processes))
+    accumulation = max(1, settings.batch_size // (micro * processes))
+    steps = settings.num_steps(num_samples)
+    return TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=accumulation,
+        max_steps=steps,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=round(settings.warmup_share * steps),
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        seed=seed,
+        data_seed=seed,
+        use_cpu=not torch.cuda.is_available(),
+        bf16=settings.precision == "bfloat16"
+        or (settings.precision == "auto" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()),
+        activation_checkpointing=settings.gradient_checkpointing,
+        logging_steps=10,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=settings.checkpoint_every,
+        save_total_limit=2,
+        remove_unused_columns=False,
+        report_to=[],
+        dataloader_pin_memory=torch.cuda.is_available(),
+        disable_tqdm=False,
+    )
+
+
+def _save(trainer: JudgeTrainer, processor: Any, folder: Path) -> None:  # noqa: ANN401 - transformers' Any
+    """Write the result, whole or not at all, and drop the checkpoints."""
+    unfinished = folder.with_name(folder.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    trainer.save_model(str(unfinished))
+    if trainer.is_world_process_zero():
+        processor.save_pretrained(unfinished)
+        unfinished.rename(folder)
+        shutil.rmtree(folder.parent / "checkpoints", ignore_errors=True)

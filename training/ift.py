@@ -1,0 +1,97 @@
+"""Stage 1 of VL-GenRM: rewarding instruction-following fine-tuning, on critiques that were accepted.
+
+Trains the model on the samples of `training.critiques` with the mixture loss (`training.losses`), LoRA or all weights,
+and measures the result on held-out pairs.
+
+Run: `vl-genrm train ift CONFIG`; on several GPUs: `accelerate launch -m genrm.cli train ift CONFIG`.
+"""
+
+import random
+from pathlib import Path
+
+from pydantic import Field
+
+from genrm.errors import GenRMError
+from training.critiques import read_critiques
+from training.engines import EngineChoice
+from training.finetuning import FineTuning, fine_tune, plan_training
+from training.jobs.config import JobConfig
+from training.jobs.job import Job
+from training.jobs.plan import Plan, PlannedStep
+from training.jobs.run_folder import RESULT, RunFolder
+from training.jobs.training_state import TrainingWatch
+from training.measuring import Measuring, measure
+from training.samples import Sample
+from training.sources import read_pairs
+
+
+class TooFewSamplesError(GenRMError, ValueError):
+    """There is less to train on than one batch. Make more pairs or critiques, or lower training.batch_size."""
+
+
+class IftConfig(JobConfig):
+    """Settings of the job."""
+
+    harmless = frozenset(
+        {
+            "output",
+            "engine.max_batch_tokens",
+            "engine.readings_per_second",
+            "training.micro_batch_size",
+            "training.samples_per_second",
+        }
+    )
+
+    pairs: str = Field(description="Labelled pairs that the critiques are about.")
+    critiques: Path = Field(description="Output folder of `train critiques`.")
+    engine: EngineChoice = Field(EngineChoice(), description="The model that is trained.")
+    training: FineTuning = FineTuning()
+    measuring: Measuring | None = Field(None, description="Held-out pairs to measure on; none: no measurement.")
+    limit: int | None = Field(None, ge=1, description="Train on this many samples at most, drawn at random.")
+
+
+def run(config: IftConfig, folder: RunFolder) -> None:
+    """Train and measure."""
+    samples = load_samples(config)
+    trained = fine_tune(
+        config.engine, samples, config.training, folder.path, seed=config.seed, callbacks=[TrainingWatch(folder)]
+    )
+    if config.measuring is not None:
+        measured = measure(trained, config.measuring, folder.path / "measured")
+        folder.write_json(RESULT, measured["figures"])
+
+
+def load_samples(config: IftConfig) -> list[Sample]:
+    """What the job trains on. Raises TooFewSamplesError."""
+    samples = read_critiques(config.critiques, read_pairs(config.pairs).rows)
+    if config.limit is not None and config.limit < len(samples):
+        samples = random.Random(config.seed).sample(samples, config.limit)
+    require_batch(samples, config.training)
+    return samples
+
+
+def require_batch(samples: list[Sample], training: FineTuning) -> None:
+    """Raise TooFewSamplesError if the samples do not fill one batch."""
+    if len(samples) < training.batch_size:
+        raise TooFewSamplesError(
+            f"There are {len(samples)} samples, fewer than one batch of {training.batch_size}. Make more pairs or "
+            "critiques, or lower training.batch_size."
+        )
+
+
+def _plan(config: IftConfig) -> Plan:
+    steps = [plan_training(config.training, num_samples=len(load_samples(config)))]
+    if config.measuring is not None:
+        num = config.measuring.limit or len(read_pairs(config.measuring.pairs).rows)
+        steps.append(
+            PlannedStep(
+                name="measure",
+                detail=f"{num:,} pairs",
+                num_tokens=600 * num,
+                seconds=2 * num / config.engine.readings_per_second,
+            )
+        )
+    return Plan(steps=tuple(steps))
+
+
+JOB = Job(schema=IftConfig, plan=_plan, run=run)

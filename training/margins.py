@@ -1,0 +1,107 @@
+"""The margin of a sampled critique, and which critiques rejection sampling keeps.
+
+    m(c) = ½ · (2 P(chosen | c) − 1) + ½ · mean over the other order's critiques c' of (2 P(chosen | c') − 1)
+
+P is the verdict's probability behind a critique; a critique without a verdict counts as 0 in the mean. So m is in
+[−1, 1], and high only where the judge is right in both orders: a critique that happens to be right where the other
+order goes wrong is no evidence of judgement. VL-GenRM names the margin and leaves its formula open; this is ours.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from genrm.types import Response
+
+Preference = Literal["margin", "shortest", "random"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawn:
+    """One sampled critique. probability: of the gold verdict behind it; None without a verdict."""
+
+    pair_id: str
+    group: str
+    label: Response
+    first: Response
+    text: str
+    probability: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scored:
+    """A critique with its margin, in [−1, 1]."""
+
+    drawn: Drawn
+    margin: float
+
+
+def score_margins(drawn: Sequence[Drawn]) -> list[Scored]:
+    """Margins of all critiques that end with a verdict. drawn: all of one pair, both orders."""
+    means = {first: _mean([_lead(item.probability) for item in drawn if item.first == first]) for first in ("A", "B")}
+    return [
+        Scored(drawn=item, margin=(_lead(item.probability) + means["B" if item.first == "A" else "A"]) / 2)
+        for item in drawn
+        if item.probability is not None
+    ]
+
+
+def select(
+    scored: Sequence[Scored], *, threshold: float, per_order: int, prefer: Preference, group_cap: float, seed: int
+) -> list[Scored]:
+    """Critiques to learn from: right, of margin ≥ threshold, at most `per_order` different ones per pair and order.
+
+    Then balanced: as many for which the first response is better as the second, and no group more than `group_cap`
+    times as many as the smallest one.
+    """
+    rng = random.Random(seed)
+    kept: list[Scored] = []
+    for items in _by_pair_and_order(scored).values():
+        right = [s for s in items if (s.drawn.probability or 0.0) > 0.5 and s.margin >= threshold]
+        different = list({s.drawn.text: s for s in right}.values())
+        rng.shuffle(different)
+        if prefer == "margin":
+            different.sort(key=lambda s: -s.margin)
+        elif prefer == "shortest":
+            different.sort(key=lambda s: len(s.drawn.text))
+        kept += different[:per_order]
+    rng.shuffle(kept)
+    kept = _even_out(kept, {id(s): s.drawn.label == s.drawn.first for s in kept}, cap=1.0)
+    return _even_out(kept, {id(s): s.drawn.group for s in kept}, cap=group_cap)
+
+
+def mean_probability(drawn: Sequence[Drawn]) -> float | None:
+    """The judge's present probability of the gold verdict of one pair, mean over its readings; None without any."""
+    known = [item.probability for item in drawn if item.probability is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _even_out(items: Sequence[Scored], classes: Mapping[int, object], *, cap: float) -> list[Scored]:
+    """The first items of every class, up to `cap` times the size of the smallest class."""
+    sizes: dict[object, int] = {}
+    for item in items:
+        sizes[classes[id(item)]] = sizes.get(classes[id(item)], 0) + 1
+    most = round(cap * min(sizes.values())) if len(sizes) > 1 else len(items)
+    taken: dict[object, int] = {}
+    kept = []
+    for item in items:
+        taken[classes[id(item)]] = taken.get(classes[id(item)], 0) + 1
+        if taken[classes[id(item)]] <= most:
+            kept.append(item)
+    return kept
+
+
+def _by_pair_and_order(scored: Sequence[Scored]) -> dict[tuple[str, Response], list[Scored]]:
+    groups: dict[tuple[str, Response], list[Scored]] = {}
+    for item in scored:
+        groups.setdefault((item.drawn.pair_id, item.drawn.first), []).append(item)
+    return groups
+
+
+def _lead(probability: float | None) -> float:
+    return 0.0 if probability is None else 2 * probability - 1
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

@@ -1,0 +1,67 @@
+"""How good a judge is on held-out pairs, between the steps of its training."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from genrm.judge import JudgeOptions
+from genrm.types import Verdict
+from training.engines import EngineChoice, open_engine
+from training.evaluation.judges import LocalJudge
+from training.evaluation.judging import open_judging
+from training.evaluation.scoring import find_confidences, score
+from training.jobs.config import Section
+from training.jobs.files import read_json, write_json
+from training.sources import Pair, read_pairs
+from training.statistics import bootstrap_calibration_error, share_with_interval
+
+_FILE = "measured.json"
+
+
+class Measuring(Section):
+    """Held-out pairs that a judge in training is measured on. They must share no image with what it learns from."""
+
+    pairs: str = Field(description="Source of labelled pairs.")
+    images: Path | None = Field(None, description="Folder of the source's picture files.")
+    limit: int | None = Field(None, ge=1, description="Measure on this many pairs at most.")
+
+
+def measure(choice: EngineChoice, settings: Measuring, folder: Path) -> dict[str, Any]:
+    """Accuracy over all pairs and per group, consistency and ECE as estimates under `figures`; `scores` by pair, in
+    [0, 1], for paired comparisons. An abstention is wrong, a tie half right. What a killed run judged is kept in
+    `folder`, and a finished measurement is not repeated.
+    """
+    known: dict[str, Any] | None = read_json(folder / _FILE)
+    if known is not None:
+        return known
+    pairs = read_pairs(settings.pairs, images=settings.images, limit=settings.limit).rows
+    found = asyncio.run(_judge(choice, pairs, folder))
+    measured = summarise([p for p, v in found if v is not None], [v for _, v in found if v is not None])
+    write_json(folder / _FILE, measured)
+    return measured
+
+
+def summarise(pairs: Sequence[Pair], verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """What `measure` returns, for verdicts that are there."""
+    scores = [score(pair, verdict) or 0.0 for pair, verdict in zip(pairs, verdicts, strict=True)]
+    groups: dict[str, list[float]] = {"overall": scores}
+    for pair, value in zip(pairs, scores, strict=True):
+        groups.setdefault(pair.group or "no group", []).append(value)
+    consistent = [verdict.consistent for verdict in verdicts if verdict.consistent is not None]
+    figures = {name: share_with_interval(sum(values), len(values)) for name, values in groups.items()}
+    figures["consistency"] = share_with_interval(sum(consistent), len(consistent))
+    figures["ECE"] = bootstrap_calibration_error(*find_confidences(pairs, verdicts))
+    return {"figures": figures, "scores": {p.id: s for p, s in zip(pairs, scores, strict=True)}}
+
+
+async def _judge(choice: EngineChoice, pairs: Sequence[Pair], folder: Path) -> list[tuple[Pair, Verdict | None]]:
+    judge = LocalJudge(open_engine(choice))
+    await judge.start()
+    try:
+        judging = open_judging(judge, JudgeOptions(experts="off"), folder)
+        return list(zip(pairs, await judging.verdicts(pairs, title="measure"), strict=True))
+    finally:
+        await judge.close()

@@ -1,0 +1,1 @@
+"""Preference data: labelled pairs made from questions, reference answers and models."""

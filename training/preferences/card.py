@@ -1,0 +1,90 @@
+"""The card of a preference data set: what is in it, what was left out and why, and whether it can be solved blindly.
+
+A classifier that sees only the texts, and one that sees only their lengths, say whether chosen and rejected responses
+can be told apart without the image. Near one half is the goal; what they find, a judge would learn instead of looking.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from training.jobs.run_folder import RESULT, RunFolder
+from training.statistics import Estimate, share_with_interval
+from training.tables import open_table
+
+CARD = "README.md"
+_FOLDS = 5
+
+
+def write_card(folder: RunFolder, fates: Mapping[str, int], *, seed: int) -> None:
+    """Write `README.md` and `result.json` for the shards of a folder. fates: how many candidates met which."""
+    records = open_table(str(folder.path / "data")).texts
+    rows = [records[index] for index in range(len(records))]
+    result: dict[str, Any] = {
+        "num_pairs": len(rows),
+        "fates": dict(sorted(fates.items())),
+        "by_group": dict(Counter(row["group"] or "none" for row in rows).most_common()),
+        "by_error_kind": dict(Counter(row["error_kind"] for row in rows).most_common()),
+        "words": {role: _lengths([row[role] for row in rows]) for role in ("chosen", "rejected")},
+        "blind": blind_classifiers(rows, seed=seed),
+    }
+    folder.write_json(RESULT, result)
+    (folder.path / CARD).write_text(_render(result), encoding="utf-8")
+
+
+def blind_classifiers(rows: Sequence[Mapping[str, Any]], *, seed: int = 0) -> dict[str, Estimate]:
+    """Accuracy of telling chosen from rejected, pair by pair, on rows whose questions and images were not learned from.
+
+    `text_only`: bags of words and word pairs. `length_only`: difference in words and in characters. Empty for fewer
+    than 50 pairs, which say nothing.
+    """
+    if len(rows) < 50:
+        return {}
+    from scipy.sparse import csr_matrix
+    from sklearn.feature_extraction.text import HashingVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GroupKFold
+
+    vectorizer = HashingVectorizer(ngram_range=(1, 2), n_features=2**16, alternate_sign=False, norm=None)
+    chosen, rejected = ([row[role] for row in rows] for role in ("chosen", "rejected"))
+    words = vectorizer.transform(chosen) - vectorizer.transform(rejected)
+    lengths = csr_matrix(
+        [[len(c.split()) - len(r.split()), len(c) - len(r)] for c, r in zip(chosen, rejected, strict=True)]
+    )
+    signs = np.where(np.random.default_rng(seed).random(len(rows)) < 0.5, 1, -1)
+    sources = [str(row["id"]).rpartition("#")[0] for row in rows]
+    found = {}
+    for name, differences in (("text_only", words), ("length_only", lengths)):
+        signed = differences.multiply(signs[:, None]).tocsr()
+        right = 0
+        for learn, test in GroupKFold(min(_FOLDS, len(set(sources)))).split(signed, signs, sources):
+            model = LogisticRegression(max_iter=500).fit(signed[learn], signs[learn])
+            right += int((model.predict(signed[test]) == signs[test]).sum())
+        found[name] = share_with_interval(right, len(rows))
+    return found
+
+
+def _lengths(texts: Sequence[str]) -> dict[str, float]:
+    counts = [len(text.split()) for text in texts] or [0]
+    low, middle, high = np.percentile(counts, [5, 50, 95])
+    return {"mean": float(np.mean(counts)), "p5": float(low), "median": float(middle), "p95": float(high)}
+
+
+def _render(result: Mapping[str, Any]) -> str:
+    lines = ["# Preference data", "", f"{result['num_pairs']:,} pairs, made by `vl-genrm train preferences`.", ""]
+    for title, key in (("Candidates", "fates"), ("Groups", "by_group"), ("Errors", "by_error_kind")):
+        lines += [f"## {title}", "", "| what | number |", "|---|---|"]
+        lines += [f"| {name} | {number:,} |" for name, number in result[key].items()] + [""]
+    lines += ["## Words", "", "| response | mean | 5 % | median | 95 % |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {role} | {w['mean']:.1f} | {w['p5']:.0f} | {w['median']:.0f} | {w['p95']:.0f} |"
+        for role, w in result["words"].items()
+    ]
+    lines += ["", "## Blind classifiers", "", "Near 0.5 means that the texts alone do not give the answer away.", ""]
+    lines += [
+        f"- {name.replace('_', ' ')}: {e['value']:.3f} [{e['low']:.3f}, {e['high']:.3f}]"
+        for name, e in result["blind"].items()
+    ] or ["- too few pairs to tell"]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,248 @@
+"""Guided errors: a reference answer with exactly one thing made false, by rules that need no model.
+
+The kinds follow SugarCrepe (arXiv 2306.14610): another object, attribute, relation or count, a swap of two objects,
+existence turned round, another text on a sign; and an answer borrowed from another image that was asked the same.
+Style and length stay, so that only the image tells which answer is right. Replacements come from the references
+themselves, in the number and case of what they replace: a word that only wrong answers have would give them away.
+
+That the result is wrong is likely, not certain ("a cat" in place of "a dog" where both are there). Experts check it.
+"""
+
+import json
+import random
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from experts.claim_extractors.english import words
+from experts.lexicon import Form, Lexicon, default_lexicon
+
+ErrorKind = Literal["object", "attribute", "relation", "count", "swap", "existence", "text", "borrowed"]
+
+_CONTRASTS = Path(__file__).parent / "contrasts.json"
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_AFTER_THINGS = words("and or in on at of to than the are is that which with near by visible here there")
+_FEW_EDITS = 2
+"""Where the rules find fewer errors than this, an answer is borrowed as well: such errors are easier to see."""
+_SIGN = re.compile(r"\b(?:[A-Z]{2,}|\d+)\b")
+_YES_NO = {"yes": "no", "no": "yes"}
+_THERE = re.compile(r"\bthere (is|are) (no|an?|any)\b(?= \w)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Edit:
+    """A reference with one error."""
+
+    text: str
+    kind: ErrorKind
+
+
+@dataclass(frozen=True, slots=True)
+class _Noun:
+    """An object's name in a text. start, end: characters."""
+
+    start: int
+    end: int
+    form: Form
+
+
+class RuleEditor:
+    """Makes errors. exchanges: (question, reference) of all rows, which replacements are taken from."""
+
+    def __init__(self, exchanges: Iterable[tuple[str, str]], lexicon: Lexicon | None = None) -> None:
+        self._lexicon = lexicon or default_lexicon()
+        self._objects: dict[str, Counter[str]] = defaultdict(Counter)
+        self._signs: dict[bool, Counter[str]] = defaultdict(Counter)
+        self._answers: dict[str, list[str]] = defaultdict(list)
+        for question, reference in exchanges:
+            self._answers[question].append(reference)
+            for noun in self._nouns(reference):
+                self._objects[noun.form.number][reference[noun.start : noun.end].lower()] += 1
+            for sign in _SIGN.findall(reference):
+                self._signs[sign.isdigit()][sign] += 1
+
+    def edit(self, question: str, reference: str, rng: random.Random) -> Iterator[Edit]:
+        """Different errors in the reference, kinds in random order; none where no rule applies."""
+        makers = [self._object, self._contrast, self._count, self._swap, self._existence, self._sign]
+        rng.shuffle(makers)
+        seen = {_plain(reference)}
+        edits = [edit for make in makers for edit in make(reference, rng)]
+        if len(edits) < _FEW_EDITS:
+            edits += self._borrow(question, reference, rng)
+        for edit in edits:
+            if _plain(edit.text) not in seen:
+                seen.add(_plain(edit.text))
+                yield edit
+
+    def _nouns(self, text: str) -> list[_Noun]:
+        spans = [match.span() for match in _WORD.finditer(text)]
+        lowered = [text[start:end].lower() for start, end in spans]
+        nouns, place = [], 0
+        while place < len(lowered):
+            found = self._lexicon.find(lowered, lowered, place)
+            if found is not None and found[1].name is not None:
+                nouns.append(_Noun(spans[place][0], spans[place + found[0] - 1][1], found[1]))
+            place += found[0] if found is not None else 1
+        return nouns
+
+    def _object(self, text: str, rng: random.Random) -> Iterator[Edit]:
+        nouns = self._nouns(text)
+        there = {noun.form.name for noun in nouns}
+        for noun in rng.sample(nouns, len(nouns)):
+            others = [w for w in self._objects[noun.form.number] if self._lexicon.canonical_name(w) not in there]
+            if others:
+                yield Edit(text=_put(text, noun.start, noun.end, rng.choice(sorted(others))), kind="object")
+                return
+
+    def _contrast(self, text: str, rng: random.Random) -> Iterator[Edit]:
+        nouns = self._nouns(text)
+        free = [m for m in _WORD.finditer(text) if not any(n.start <= m.start() < n.end for n in nouns)]
+        used = {_spelling(match.group()) for match in free}
+        found = [
+            (match, members, kind)
+            for match in free
+            for kind, sets in _contrasts().items()
+            for members in sets
+            if _spelling(match.group()) in members
+        ]
+        if found:
+            match, members, kind = rng.choice(found)
+            others = [m for m in members if m not in used] or [m for m in members if m != _spelling(match.group())]
+            yield Edit(text=_put(text, *match.span(), rng.choice(others)), kind=kind)
+
+    def _count(self, text: str, rng: random.Random) -> Iterator[Edit]:
+        counted = list(re.finditer(rf"\b({'|'.join(_NUMBERS[1:])}|\d{{1,2}}) ([a-z]+)", text, re.IGNORECASE))
+        if not counted:
+            return
+        match = rng.choice(counted)
+        word = match.group(1).lower()
+        number = int(word) if word.isdigit() else _NUMBERS.index(word)
+        other = number + 1 if number <= 1 or (rng.random() < 0.5 and number < 10) else number - 1
+        written = str(other) if word.isdigit() else _NUMBERS[other]
+        noun = next((n for n in self._nouns(text) if n.start == match.start(2)), None)
+        end = noun.end if noun is not None else _end_of_thing(text, match.start(2))
+        thing = text[match.start(2) : end]
+        if (number == 1) != (other == 1):
+            thing = _plural(thing) if other != 1 else _singular(thing)
+        edited = _put(text, match.start(), end, f"{written} {thing}")
+        yield Edit(text=_agree(edited, match.start(), plural=other != 1), kind="count")
+
+    def _swap(self, text: str, rng: random.Random) -> Iterator[Edit]:
+        nouns = self._nouns(text)
+        pairs = [
+            (a, b)
+            for i, a in enumerate(nouns)
+            for b in nouns[i + 1 :]
+            if a.form.number == b.form.number and a.form.name != b.form.name
+        ]
+        if pairs and not _is_list(text):
+            a, b = rng.choice(pairs)
+            one, two = text[a.start : a.end], text[b.start : b.end]
+            yield Edit(text=_put(_put(text, b.start, b.end, one), a.start, a.end, two), kind="swap")
+
+    def _existence(self, text: str, rng: random.Random) -> Iterator[Edit]:
+        match = _THERE.search(text)
+        if match is None:
+            return
+        after = text[match.end() + 1 :]
+        denied = match.group(2).lower() == "no"
+        singular = match.group(1).lower() == "is"
+        article = ("an" if after[:1].lower() in "aeiou" else "a") if singular else "some"
+        edited = text[: match.start(2)] + (article if denied else "no") + text[match.end(2) :]
+        first = _WORD.match(edited)
+        if first is not None and first.group().lower() in _YES_NO:
+            edited = _put(edited, *first.span(), _YES_NO[first.group().lower()])
+        yield Edit(text=edited, kind="existence")
+
+    def _sign(self, text: str, rng: random.Random) -> Iterator[Edit]:
+        found = list(_SIGN.finditer(text))
+        if found:
+            match = rng.choice(found)
+            others = sorted(set(self._signs[match.group().isdigit()]) - {match.group()})
+            if others:
+                yield Edit(text=text[: match.start()] + rng.choice(others) + text[match.end() :], kind="text")
+
+    def _borrow(self, question: str, reference: str, rng: random.Random) -> list[Edit]:
+        known = self._content(reference)
+        others = sorted({answer for answer in self._answers[question] if self._content(answer) != known})
+        return [Edit(text=rng.choice(others), kind="borrowed")] if others else []
+
+    def _content(self, text: str) -> frozenset[str]:
+        """What an answer says, whatever its style: objects, numbers, signs, attributes, relations, yes or no."""
+        spelt = {_spelling(word) for word in _WORD.findall(text)}
+        telling = spelt & {*_NUMBERS, *_YES_NO, *(m for sets in _contrasts().values() for s in sets for m in s)}
+        return frozenset(telling | set(_SIGN.findall(text)) | {str(noun.form.name) for noun in self._nouns(text)})
+
+
+@cache
+def _contrasts() -> dict[ErrorKind, list[list[str]]]:
+    """Words that exclude each other, in their first spelling."""
+    data = json.loads(_CONTRASTS.read_text(encoding="utf-8"))
+    kinds: tuple[ErrorKind, ...] = ("attribute", "relation")
+    return {kind: [[entry.split("|")[0] for entry in members] for members in data[kind]] for kind in kinds}
+
+
+@cache
+def _spellings() -> dict[str, str]:
+    data = json.loads(_CONTRASTS.read_text(encoding="utf-8"))
+    entries = [entry for kind in ("attribute", "relation") for members in data[kind] for entry in members]
+    return {variant: entry.split("|")[0] for entry in entries for variant in entry.split("|")}
+
+
+def _spelling(word: str) -> str:
+    return _spellings().get(word.lower(), word.lower())
+
+
+def _put(text: str, start: int, end: int, new: str) -> str:
+    """The text with a stretch replaced, in the case of what was there, the article before it agreeing."""
+    old = text[start:end]
+    if old[:1].isupper():
+        new = new[:1].upper() + new[1:]
+    before = re.sub(r"\b([Aa])n? $", lambda a: a.group(1) + ("n " if new[:1].lower() in "aeiou" else " "), text[:start])
+    return before + new + text[end:]
+
+
+def _agree(text: str, start: int, *, plural: bool) -> str:
+    """The text with "there is" or "there are" right before a changed count agreeing with it."""
+    verb = "are" if plural else "is"
+    return re.sub(r"\b(there|There) (?:is|are) $", rf"\1 {verb} ", text[:start]) + text[start:]
+
+
+def _is_list(text: str) -> bool:
+    """A list of objects says the same in any order."""
+    return bool(re.search(r"\ba\w* \w+(?: \w+)?(?:, a\w* \w+(?: \w+)?)* and a", text)) and not re.search(r"\d", text)
+
+
+def _end_of_thing(text: str, start: int) -> int:
+    """Where the words of a counted thing that the lexicon does not know end: "two kitchen things in the image"."""
+    end = start
+    for word in _WORD.finditer(text, start):
+        if (end > start and text[end : word.start()] != " ") or word.group().lower() in _AFTER_THINGS:
+            break
+        end = word.end()
+    return end
+
+
+def _plural(noun: str) -> str:
+    return noun if _inflect().singular_noun(noun) else str(_inflect().plural_noun(noun))
+
+
+def _singular(noun: str) -> str:
+    return str(_inflect().singular_noun(noun) or noun)
+
+
+@cache
+def _inflect() -> Any:  # noqa: ANN401 - a library without types
+    import inflect
+
+    return inflect.engine()
+
+
+def _plain(text: str) -> str:
+    """What two texts must share to be the same answer: their words."""
+    return " ".join(word.lower() for word in _WORD.findall(text))

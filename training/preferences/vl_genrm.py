@@ -1,0 +1,300 @@
+"""Preference data after VL-GenRM (arXiv 2506.13888): questions with reference answers in, labelled comparisons out.
+
+Per row, wrong answers come from two places: the model's own answers, sampled at a temperature, and the reference with
+an error made on purpose (`training.preferences.editing`). Vision experts then say what is in the image: an answer of
+the model's is only kept as rejected if they see that it is wrong; an edited one is dropped if its error is really in
+the image; a row whose reference they contradict gives nothing. Repetitions go out. Every pair says who made it, what
+the experts found and which filter let it pass.
+
+Output: Parquet shards under `data/`, which `training.sources` reads, and a data card (`training.preferences.card`).
+Rows are worked on in blocks; a killed run goes on with the first unfinished one and makes the same pairs.
+
+Run: `vl-genrm train preferences CONFIG`.
+"""
+
+import asyncio
+import io
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL.Image import Image
+from pydantic import Field
+from tqdm import tqdm
+
+from experts.contract import Expert
+from experts.panel import ExpertPanel
+from genrm.engines.contract import Engine, Prompt, Sampling
+from genrm.evidence import Examination
+from genrm.shipped import expert_folder
+from genrm.types import Comparison
+from training.engines import EngineChoice, open_engine
+from training.jobs.config import JobConfig, Section
+from training.jobs.files import replacing
+from training.jobs.job import Job
+from training.jobs.plan import Plan, PlannedStep
+from training.jobs.run_folder import RunFolder
+from training.preferences.card import write_card
+from training.preferences.editing import RuleEditor
+from training.preferences.filters import PASSED, Outcome, check_pair
+from training.sources import Example, RowError, read_examples
+
+DATA = "data"
+_SECONDS_PER_ROW = 0.04
+"""Of experts, about, whatever the model."""
+_WORDS = re.compile(r"\w+")
+
+
+class Sampled(Section):
+    """Answers of the model itself."""
+
+    per_row: int = Field(2, ge=0, description="Answers sampled per question.")
+    temperature: float = Field(1.0, gt=0)
+    top_p: float = Field(0.95, gt=0, le=1)
+    max_tokens: int = Field(256, ge=1)
+
+
+class Experts(Section):
+    """Who establishes what is in an image."""
+
+    models: tuple[str, ...] = Field(
+        ("shipped",), description="Grounding DINO folders or hub ids, or shipped; none switches the filters off."
+    )
+    miss_rate: float = Field(0.0, ge=0, le=1, description="Injected misses, for studies of noisy experts.")
+    false_alarm_rate: float = Field(0.0, ge=0, le=1, description="Injected false alarms, for the same.")
+
+
+class PreferenceConfig(JobConfig):
+    """Settings of the job."""
+
+    harmless = frozenset({"output", "engine.max_batch_tokens", "engine.readings_per_second"})
+
+    source: str = Field(description="Rows with image, question and reference; see `training.tables`.")
+    images: Path | None = Field(None, description="Folder of the source's picture files.")
+    limit: int | None = Field(None, ge=1, description="Read this many rows at most.")
+    engine: EngineChoice = EngineChoice()
+    sampled: Sampled = Sampled()
+    edits_per_row: int = Field(2, ge=0, description="Errors made on purpose per reference.")
+    pairs_per_row: int = Field(3, ge=1, description="Pairs kept per row at most.")
+    experts: Experts = Experts()
+    rows_per_shard: int = Field(256, ge=1, description="Source rows worked on together and written to one file.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """A response that may become the rejected one. made_by: model or editor. error_kind: of an edit, else `sampled`."""
+
+    text: str
+    made_by: str
+    error_kind: str
+
+
+class PairMaker:
+    """Makes the pairs of a block of rows. panel: None switches the experts' filters off."""
+
+    def __init__(self, engine: Engine, panel: ExpertPanel | None, editor: RuleEditor, config: PreferenceConfig) -> None:
+        self._engine, self._panel, self._editor, self._config = engine, panel, editor, config
+
+    async def make(self, examples: Sequence[Example], *, first_index: int) -> tuple[list[dict[str, Any]], Counter[str]]:
+        """Rows for Parquet, and how many candidates met which fate. first_index: of the block's first row."""
+        counts: Counter[str] = Counter()
+        usable: list[tuple[Example, str, tuple[Image, ...]]] = []
+        for example in examples:
+            try:
+                if example.reference is None:
+                    raise RowError("it has no reference answer.")
+                usable.append((example, example.reference, example.load_images()))
+            except RowError:
+                counts["row-unusable"] += 1
+        answers = await self._sample([(e.question, images) for e, _, images in usable], seed=first_index)
+        blocks = await asyncio.gather(
+            *(
+                self._make_row(example, reference, images, own, counts)
+                for (example, reference, images), own in zip(usable, answers, strict=True)
+            )
+        )
+        return [row for block in blocks for row in block], counts
+
+    async def _sample(self, asked: Sequence[tuple[str, tuple[Image, ...]]], *, seed: int) -> list[list[str]]:
+        """The model's answers per question. One call for the whole block, so that a repeated block is the same."""
+        settings = self._config.sampled
+        if not settings.per_row or not asked:
+            return [[] for _ in asked]
+        prompts = [
+            Prompt(system="", images=images, shared=question, tail="")
+            for question, images in asked
+            for _ in range(settings.per_row)
+        ]
+        completions = await self._engine.complete(
+            prompts,
+            Sampling(
+                temperature=settings.temperature,
+                top_p=settings.top_p,
+                seed=self._config.seed * 1_000_003 + seed,
+                max_tokens=settings.max_tokens,
+                labels=(),
+            ),
+        )
+        texts = [completion.text.strip() for completion in completions]
+        return [texts[i : i + settings.per_row] for i in range(0, len(texts), settings.per_row)]
+
+    async def _make_row(
+        self, example: Example, reference: str, images: tuple[Image, ...], answers: Sequence[str], counts: Counter[str]
+    ) -> list[dict[str, Any]]:
+        rng = random.Random(f"{self._config.seed} {example.id}")
+        edits = list(self._editor.edit(example.question, reference, rng))[: self._config.edits_per_row]
+        candidates = [Candidate(text=e.text, made_by="rule editor", error_kind=e.kind) for e in edits]
+        candidates += [Candidate(text=a, made_by=self._engine.model, error_kind="sampled") for a in answers]
+        seen = {words_of(reference)}
+        rows: list[dict[str, Any]] = []
+        for candidate in candidates:
+            if not words_of(candidate.text) or words_of(candidate.text) in seen:
+                counts["repetition"] += 1
+                continue
+            seen.add(words_of(candidate.text))
+            comparison = Comparison(
+                images=images, question=example.question, response_a=reference, response_b=candidate.text
+            )
+            examination = Examination() if self._panel is None else await self._panel.examine(comparison)
+            outcome = check_pair(examination.evidence)
+            counts[f"{'sampled' if candidate.error_kind == 'sampled' else 'edited'}: {outcome}"] += 1
+            if self._passes(candidate, outcome):
+                number = len(rows)
+                rows.append(_row(example, reference, candidate, examination, outcome, images[0], number=number))
+        counts["over the cap of pairs per row"] += max(0, len(rows) - self._config.pairs_per_row)
+        return rows[: self._config.pairs_per_row]
+
+    def _passes(self, candidate: Candidate, outcome: Outcome) -> bool:
+        if self._panel is None:
+            return candidate.error_kind != "sampled"  # nobody can say that a sampled answer is wrong
+        return outcome == "error-seen" or (outcome in PASSED and candidate.error_kind != "sampled")
+
+
+def words_of(text: str) -> str:
+    """What two texts have in common that are the same answer but for case, punctuation and spaces."""
+    return " ".join(_WORDS.findall(text.lower()))
+
+
+def run(config: PreferenceConfig, folder: RunFolder) -> None:
+    """Make all shards and the card."""
+    found = read_examples(config.source, images=config.images, limit=config.limit)
+    editor = RuleEditor((e.question, e.reference) for e in found.rows if e.reference is not None)
+    blocks = range(0, len(found.rows), config.rows_per_shard)
+    todo = [start for start in blocks if not folder.is_done(_shard(start))]
+    if todo:
+        asyncio.run(_make_shards(config, folder, found.rows, editor, todo))
+    fates: Counter[str] = Counter({"row-skipped": len(found.skipped)})
+    for start in blocks:
+        fates.update(folder.result_of(_shard(start)))
+    write_card(folder, dict(fates), seed=config.seed)
+
+
+async def _make_shards(
+    config: PreferenceConfig, folder: RunFolder, examples: Sequence[Example], editor: RuleEditor, todo: Sequence[int]
+) -> None:
+    engine, panel = open_engine(config.engine), open_panel(config.experts, seed=config.seed)
+    await engine.start()
+    try:
+        maker = PairMaker(engine, panel, editor, config)
+        for start in tqdm(todo, desc="preferences", unit=f"×{config.rows_per_shard} rows"):
+            rows, counts = await maker.make(examples[start : start + config.rows_per_shard], first_index=start)
+            _write_shard(folder.path / DATA / f"{_shard(start)}.parquet", rows)
+            folder.mark_done(_shard(start), dict(counts))
+    finally:
+        await engine.close()
+        if panel is not None:
+            panel.close()
+
+
+def open_panel(experts: Experts, *, seed: int = 0) -> ExpertPanel | None:
+    """The experts of a job, loaded; None for none."""
+    if not experts.models:
+        return None
+    from experts.grounding_dino import GroundingDino
+    from experts.noisy import NoisyExpert
+
+    opened: list[Expert] = []
+    for number, model in enumerate(experts.models):
+        folder = str(expert_folder()) if model == "shipped" else model
+        expert: Expert = GroundingDino.load(folder, name=f"grounding-dino-{number + 1}")
+        if experts.miss_rate or experts.false_alarm_rate:
+            expert = NoisyExpert(
+                expert, miss_rate=experts.miss_rate, false_alarm_rate=experts.false_alarm_rate, seed=seed
+            )
+        opened.append(expert)
+    return ExpertPanel(opened, timeout_seconds=600)
+
+
+def _shard(start: int) -> str:
+    return f"rows-{start:08}"
+
+
+def _row(
+    example: Example,
+    reference: str,
+    candidate: Candidate,
+    examination: Examination,
+    outcome: Outcome,
+    image: Image,
+    *,
+    number: int,
+) -> dict[str, Any]:
+    evidence = examination.evidence.model_dump(mode="json")
+    return {
+        "id": f"{example.id}#{number}",
+        "image": {"bytes": _encode(image), "path": None},
+        "question": example.question,
+        "chosen": reference,
+        "rejected": candidate.text,
+        "group": str(example.record.get("group") or ""),
+        "error_kind": candidate.error_kind,
+        "chosen_by": "reference",
+        "rejected_by": candidate.made_by,
+        "passed": outcome,
+        "evidence_chosen": json.dumps(evidence["A"]),
+        "evidence_rejected": json.dumps(evidence["B"]),
+        "sightings": json.dumps([asdict(sighting) for sighting in examination.sightings]),
+    }
+
+
+def _encode(image: Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _write_shard(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    from datasets import Dataset, Features, Value
+    from datasets import Image as ImageFeature
+
+    texts = ("id", "question", "chosen", "rejected", "group", "error_kind", "chosen_by", "rejected_by", "passed")
+    columns = (*texts, "evidence_chosen", "evidence_rejected", "sightings")
+    features = Features({"image": ImageFeature(), **{name: Value("string") for name in columns}})
+    data_set = Dataset.from_list([dict(row) for row in rows], features=features)
+    with replacing(path) as new:
+        data_set.to_parquet(str(new))
+
+
+def _plan(config: PreferenceConfig) -> Plan:
+    num_rows = config.limit or len(read_examples(config.source, images=config.images).rows)
+    per_row = config.sampled.per_row
+    detail = f"{num_rows:,} rows: {per_row} sampled answers, {config.edits_per_row} edits each"
+    num_answers = num_rows * per_row
+    return Plan(
+        steps=(
+            PlannedStep(
+                name="shards",
+                detail=detail,
+                num_tokens=num_answers * (config.sampled.max_tokens + 300),
+                seconds=num_answers / config.engine.readings_per_second + _SECONDS_PER_ROW * num_rows,
+            ),
+        )
+    )
+
+
+JOB = Job(schema=PreferenceConfig, plan=_plan, run=run)

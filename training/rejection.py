@@ -1,0 +1,295 @@
+"""Stage 2 of VL-GenRM: iterative margin-based rejection sampling.
+
+A round samples K critiques per pair and order from the judge of the round before, keeps those with a high margin over
+both orders (`training.margins`), fine-tunes on everything kept so far, and measures on held-out pairs. A round is
+promoted only if the judge did not get worse; the job stops when the gain's 95 % interval includes zero, or after the
+last round. Sampled critiques, selections and measurements are on disk step by step, so that a killed run repeats
+nothing and ends with the same judge.
+
+Run: `vl-genrm train reject CONFIG`.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+from tqdm import tqdm
+
+from genrm.engines.contract import Completion, Engine, Sampling
+from genrm.errors import GenRMError
+from genrm.parsing import parse_verdict
+from genrm.prompts import LABELS, MARKER, render_prompt
+from training.critiques import ORDERS, gold_label, probability_of, read_critiques, shows_evidence, sightings_of
+from training.engines import EngineChoice, open_engine
+from training.finetuning import FineTuning, fine_tune, plan_training
+from training.ift import require_batch
+from training.jobs.config import JobConfig
+from training.jobs.job import Job
+from training.jobs.plan import Plan, PlannedStep
+from training.jobs.run_folder import RESULT, RunFolder
+from training.jobs.training_state import TrainingWatch
+from training.losses import learning_weight
+from training.margins import Drawn, Preference, Scored, mean_probability, score_margins, select
+from training.measuring import Measuring, measure
+from training.plots import draw_histogram, draw_lines
+from training.samples import Sample
+from training.sources import Pair, RowError, read_pairs
+from training.statistics import bootstrap_difference
+
+
+class AllRejectedError(GenRMError, ValueError):
+    """No sampled critique was good enough. The plot that the message names shows their margins."""
+
+
+class RejectConfig(JobConfig):
+    """Settings of the job."""
+
+    harmless = frozenset(
+        {
+            "output",
+            "engine.max_batch_tokens",
+            "engine.readings_per_second",
+            "training.micro_batch_size",
+            "training.samples_per_second",
+        }
+    )
+
+    pairs: str = Field(description="Labelled pairs to sample critiques for; every round takes the next ones.")
+    skip_pairs: int = Field(0, ge=0, description="Leave out the first ones, e.g. those that stage 1 learned from.")
+    engine: EngineChoice = Field(EngineChoice(), description="The judge to begin with, e.g. that of stage 1.")
+    first_samples: Path | None = Field(
+        None, description="Output folder of `train critiques` whose samples are trained on in every round as well."
+    )
+    rounds: int = Field(4, ge=1, description="Rounds at most.")
+    pairs_per_round: int = Field(2500, ge=1)
+    samples: int = Field(4, ge=1, description="K: critiques per pair and order.")
+    temperature: float = Field(1.0, gt=0)
+    max_tokens: int = Field(256, ge=8)
+    threshold: float = Field(0.5, ge=-1, le=1, description="τ: least margin of a critique that is kept.")
+    per_order: int = Field(1, ge=1, description="Critiques kept per pair and order at most.")
+    prefer: Preference = Field("margin", description="Which of several good critiques is kept.")
+    group_cap: float = Field(2.0, ge=1, description="Largest group, in multiples of the smallest.")
+    start: Literal["previous", "base"] = Field(
+        "previous", description="What a round trains: the judge of the round before, or the one to begin with."
+    )
+    evidence_share: float = Field(0.3, ge=0, le=1, description="Share of pairs whose samples show evidence.")
+    training: FineTuning = FineTuning()
+    measuring: Measuring
+    pairs_per_block: int = Field(64, ge=1)
+
+
+def run(config: RejectConfig, folder: RunFolder) -> None:
+    """All rounds, then the report."""
+    pairs = read_pairs(config.pairs).rows[config.skip_pairs :]
+    best, best_round = config.engine, 0
+    best_measured = measure(best, config.measuring, folder.path / "round-0" / "measured")
+    history = [best_measured["figures"]]
+    for number in range(1, config.rounds + 1):
+        own = pairs[(number - 1) * config.pairs_per_round : number * config.pairs_per_round]
+        if not own:
+            break
+        step = f"round-{number}"
+        samples = _collect(config, folder, pairs, own, best, number)
+        trained = fine_tune(
+            best if config.start == "previous" else config.engine,
+            samples,
+            config.training,
+            folder.path / step,
+            seed=config.seed + number,
+            callbacks=[TrainingWatch(folder, prefix=f"{step}/")],
+        )
+        measured = measure(trained, config.measuring, folder.path / step / "measured")
+        gain = bootstrap_difference(*_paired(measured, best_measured), seed=config.seed)
+        folder.mark_done(step, {"gain": gain, "promoted": gain["value"] > 0, **folder.result_of(f"{step}/select")})
+        history.append(measured["figures"])
+        if gain["value"] > 0:
+            best, best_round, best_measured = trained, number, measured
+        if gain["low"] <= 0:
+            break
+    _report(folder, history, best, best_round, best_measured)
+
+
+def _collect(
+    config: RejectConfig,
+    folder: RunFolder,
+    pairs: Sequence[Pair],
+    own: Sequence[Pair],
+    judge: EngineChoice,
+    number: int,
+) -> list[Sample]:
+    """Sample and select for one round; return everything to train on. Raises AllRejectedError, TooFewSamplesError."""
+    step = f"round-{number}"
+    _sample(config, folder, own, judge, number)
+    drawn = [Drawn(**row) for line in folder.read_lines(f"{step}-sampled.jsonl") for row in line]
+    by_pair: dict[str, list[Drawn]] = {}
+    for item in drawn:
+        by_pair.setdefault(item.pair_id, []).append(item)
+    scored = [item for items in by_pair.values() for item in score_margins(items)]
+    draw_histogram(
+        {"critiques": [item.margin for item in scored] or [0.0]}, folder.path / f"{step}-margins.png",
+        xlabel="margin over both orders", ylabel="sampled critiques", title=f"Round {number}, τ = {config.threshold:g}",
+    )  # fmt: skip
+    kept = select(
+        scored, threshold=config.threshold, per_order=config.per_order, prefer=config.prefer,
+        group_cap=config.group_cap, seed=config.seed + number,
+    )  # fmt: skip
+    folder.mark_done(f"{step}/select", {"sampled": len(drawn), "kept": len(kept), "retention": len(kept) / len(drawn)})
+    if not kept:
+        raise AllRejectedError(
+            f"None of {len(drawn):,} critiques of round {number} is right with a margin of {config.threshold:g} or "
+            f"more. Look at {folder.path / f'{step}-margins.png'}, then lower threshold, raise samples, or begin with "
+            "a better judge."
+        )
+    weights = {name: learning_weight(mean_probability(items)) for name, items in by_pair.items()}
+    rows = [_stored(item, weights[item.drawn.pair_id]) for item in kept]
+    folder.write_json(f"{step}-kept.json", rows)
+    return _all_samples(config, folder, pairs, number)
+
+
+def _sample(config: RejectConfig, folder: RunFolder, own: Sequence[Pair], judge: EngineChoice, number: int) -> None:
+    name = f"round-{number}-sampled.jsonl"
+    done = sum(1 for _ in folder.read_lines(name))
+    starts = range(0, len(own), config.pairs_per_block)[done:]
+    if not starts:
+        return
+
+    async def work() -> None:
+        engine = open_engine(judge)
+        await engine.start()
+        try:
+            for start in tqdm(starts, desc=f"round {number}: sample", unit=f"×{config.pairs_per_block} pairs"):
+                block = own[start : start + config.pairs_per_block]
+                drawn = await draw_critiques(engine, block, config, seed=number * 10_000_019 + start)
+                folder.append_line(name, [{n: getattr(d, n) for n in Drawn.__slots__} for d in drawn])
+        finally:
+            await engine.close()
+
+    asyncio.run(work())
+
+
+async def draw_critiques(engine: Engine, pairs: Sequence[Pair], config: RejectConfig, *, seed: int) -> list[Drawn]:
+    """K critiques per pair and order, as the judge writes them by itself. One call, so that a repetition is the same.
+    Pairs whose image cannot be read are left out.
+    """
+    asked = []
+    for pair in pairs:
+        try:
+            comparison = pair.load()
+        except RowError:
+            continue
+        for first in ORDERS:
+            prompt = render_prompt(comparison, first=first, mode="critique")
+            asked += [(pair, first, prompt)] * config.samples
+    completions = await engine.complete(
+        [prompt for _, _, prompt in asked],
+        Sampling(
+            temperature=config.temperature, seed=config.seed * 1_000_003 + seed, max_tokens=config.max_tokens,
+            marker=MARKER, labels=LABELS,
+        ),
+    )  # fmt: skip
+    return [
+        Drawn(
+            pair_id=pair.id, group=pair.group, label=pair.label, first=first,
+            text=_with_verdict(completion, gold_label(pair, first)),
+            probability=probability_of(completion, gold_label(pair, first)),
+        )
+        for (pair, first, _), completion in zip(asked, completions, strict=True)
+    ]  # fmt: skip
+
+
+def _with_verdict(completion: Completion, label: str) -> str:
+    """The critique with the gold verdict behind it. At a temperature the verdict that was drawn may be the other one
+    although the critique makes the gold one likelier; what follows the verdict is nothing to learn.
+    """
+    parsed = parse_verdict(completion.text)
+    return completion.text.strip() if parsed.label is None else f"{parsed.critique}\n{MARKER} {label}".lstrip()
+
+
+def _stored(item: Scored, weight: float) -> dict[str, Any]:
+    return {"id": item.drawn.pair_id, "first": item.drawn.first, "text": item.drawn.text, "weight": weight}
+
+
+def _all_samples(config: RejectConfig, folder: RunFolder, pairs: Sequence[Pair], number: int) -> list[Sample]:
+    """What was kept in this round and those before, and the first samples."""
+    by_id = {pair.id: pair for pair in pairs}
+    samples = []
+    for earlier in range(1, number + 1):
+        for row in folder.read_json(f"round-{earlier}-kept.json"):
+            pair = by_id[row["id"]]
+            shown = shows_evidence(pair.id, config.evidence_share, seed=config.seed)
+            samples.append(
+                Sample(
+                    pair=pair,
+                    first=row["first"],
+                    text=row["text"],
+                    weight=row["weight"],
+                    sightings=sightings_of(pair) if shown else (),
+                )
+            )
+    if config.first_samples is not None:
+        samples += read_critiques(config.first_samples, read_pairs(config.pairs).rows)
+    require_batch(samples, config.training)
+    return samples
+
+
+def _paired(one: dict[str, Any], other: dict[str, Any]) -> tuple[list[float], list[float]]:
+    """Scores of the pairs that both measurements have."""
+    common = [name for name in one["scores"] if name in other["scores"]]
+    return [one["scores"][name] for name in common], [other["scores"][name] for name in common]
+
+
+def _report(
+    folder: RunFolder, history: Sequence[dict[str, Any]], best: EngineChoice, best_round: int, measured: dict[str, Any]
+) -> None:
+    rounds = [folder.result_of(f"round-{number}") for number in range(1, len(history))]
+    folder.write_json("rounds.json", {"measured": list(history), "rounds": rounds, "best_round": best_round})
+    folder.write_json("best.json", best.model_dump(mode="json"))
+    folder.write_json(RESULT, {**measured["figures"], "rounds": {str(n): f for n, f in enumerate(history)}})
+    names = [name for name in history[0] if name not in ("consistency", "ECE")]
+    draw_lines(
+        {name: [(float(number), figures[name]) for number, figures in enumerate(history)] for name in names},
+        folder.path / "rounds.png", xlabel="round", ylabel="accuracy on held-out pairs", title="Rejection sampling",
+    )  # fmt: skip
+
+
+def _plan(config: RejectConfig) -> Plan:
+    readings = 2 * config.pairs_per_round * config.samples
+    num_measured = config.measuring.limit or len(read_pairs(config.measuring.pairs).rows)
+    steps = [
+        PlannedStep(
+            name="measure the start",
+            detail=f"{num_measured:,} pairs",
+            num_tokens=600 * num_measured,
+            seconds=2 * num_measured / config.engine.readings_per_second,
+        )
+    ]
+    for number in range(1, config.rounds + 1):
+        kept = round(0.4 * number * 2 * config.pairs_per_round)
+        detail = f"{config.pairs_per_round:,} pairs, both orders, {config.samples} critiques each"
+        steps += [
+            PlannedStep(
+                name=f"round {number}: sample",
+                detail=detail,
+                num_tokens=300 * readings,
+                seconds=readings / config.engine.readings_per_second,
+            ),
+            plan_training(config.training, num_samples=kept),
+            PlannedStep(
+                name=f"round {number}: measure",
+                detail=f"{num_measured:,} pairs",
+                num_tokens=600 * num_measured,
+                seconds=2 * num_measured / config.engine.readings_per_second,
+            ),
+        ]
+    return Plan(
+        steps=tuple(steps),
+        notes=(
+            "40 % of critiques are taken to be kept.",
+            "It ends early when a round's gain cannot be told from none.",
+        ),
+    )
+
+
+JOB = Job(schema=RejectConfig, plan=_plan, run=run)
