@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from genrm.types import Evidence
+from genrm.types import Evidence, describe_found
 
 FINDING_COLOURS = {
     "supported": (0, 114, 178),
@@ -20,7 +20,7 @@ _MIN_SIDE = 480
 
 def annotate(image: Image.Image, evidence: Sequence[Evidence]) -> Image.Image:
     """A copy of the image, enlarged if it is small, with a labelled box per detection and, below it, one line per claim
-    with its finding.
+    with its finding. image: the first of the request; boxes in others are left out.
     """
     scale = max(1.0, _MIN_SIDE / max(image.size))
     picture = image.convert("RGB").resize((round(image.width * scale), round(image.height * scale)))
@@ -29,7 +29,7 @@ def annotate(image: Image.Image, evidence: Sequence[Evidence]) -> Image.Image:
     width = max(2, min(picture.size) // 200)
     for item in evidence:
         colour = FINDING_COLOURS[item.finding]
-        for detection in item.detections:
+        for detection in (found for found in item.detections if found.image == 0):
             x1, y1, x2, y2 = (value * scale for value in detection.box)
             pen.rectangle((x1, y1, x2, y2), outline=colour, width=width)
             _label(pen, (x1, y1), f"{detection.phrase} {detection.score:.2f}", colour, font)
@@ -67,4 +67,4 @@ def _describe(item: Evidence) -> str:
     claimed = f"no {item.phrase}" if item.polarity == "denied" else item.phrase
     number = f" ({item.count})" if item.count is not None else ""
     sure = "" if item.probability is None else f", P = {item.probability:.2f}"
-    return f"{claimed}{number}: {item.finding}, found {len(item.detections)}{sure}"
+    return f"{claimed}{number}: {item.finding}, found {describe_found(item)}{sure}"

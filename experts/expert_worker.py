@@ -68,6 +68,10 @@ class ExpertWorker:
         """Let the thread end after what it has; what waits is answered first. Does not block."""
         self._jobs.put(None)
 
+    def wait(self, timeout_seconds: float) -> None:
+        """Wait for the end of the thread, so that the interpreter does not end under it."""
+        self._thread.join(timeout_seconds)
+
     def _run(self) -> None:
         while True:
             job = self._jobs.get()

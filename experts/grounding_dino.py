@@ -32,6 +32,7 @@ from experts.phrases import (
 )
 from experts.reliability import Reliability, read_reliability
 from genrm.engines.model_files import display_name
+from genrm.errors import ModelLoadError
 from genrm.types import Detection
 
 KNOWN_PHRASES_FILE = "known_phrases.json"
@@ -210,4 +211,10 @@ def _read_vocabulary(model_id: str) -> frozenset[str] | None:
     file = Path(model_id).expanduser() / KNOWN_PHRASES_FILE
     if not file.is_file():
         return None
-    return frozenset(clean_phrase(str(phrase)) for phrase in json.loads(file.read_text(encoding="utf-8")))
+    try:
+        phrases = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        phrases = None
+    if not (isinstance(phrases, list) and phrases and all(isinstance(phrase, str) for phrase in phrases)):
+        raise ModelLoadError(f"{file} must hold a list of strings, the names that the model knows. Correct it.")
+    return frozenset(map(clean_phrase, phrases))

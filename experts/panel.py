@@ -25,6 +25,8 @@ from genrm.types import Comparison, Detection, Evidence, EvidencePair, Sighting
 MAX_PHRASES = 64
 """Objects asked for per examination; a text that names more has the rest unchecked."""
 
+_MOST_CLOSING_SECONDS = 1.0
+
 _log = logging.getLogger(__name__)
 
 
@@ -40,8 +42,8 @@ class ExpertPanel:
     """A `genrm.evidence.Verifier` made of experts.
 
     extractor: finds the claims of a text. rule: how several experts are combined. reliabilities: by expert name; those
-    not named say it themselves or get the assumed values. timeout_seconds:
-    longest wait for one expert. on_batch: see `ExpertWorker`.
+    not named say it themselves or get the assumed values. timeout_seconds: longest wait for one expert. on_batch: see
+    `ExpertWorker`.
     """
 
     def __init__(
@@ -91,9 +93,13 @@ class ExpertPanel:
         )
 
     def close(self) -> None:
-        """Let the experts' threads end. Does not wait for an expert that hangs."""
+        """Let the experts' threads end, and wait for that, but not long for an expert that hangs: a process that ends
+        while a thread is inside torch is aborted.
+        """
         for worker in self._workers:
             worker.close()
+        for worker in self._workers:
+            worker.wait(_MOST_CLOSING_SECONDS)
 
     async def _extract(self, text: str) -> tuple[tuple[Claim, ...], tuple[str, ...]]:
         try:
@@ -129,23 +135,31 @@ class ExpertPanel:
         """What one expert found in all images together, or why there is nothing."""
         asked = (worker.detect(Inquiry(image=image, phrases=phrases)) for image in images)
         try:
-            return [detection for found in await asyncio.gather(*asked) for detection in found]
+            return [
+                detection.model_copy(update={"image": number})
+                for number, found in enumerate(await asyncio.gather(*asked))
+                for detection in found
+            ]
         except ExpertError as error:
             return str(error)
 
 
 def _sightings(checks: Mapping[str, Sequence[Check]], images: Sequence[Image]) -> tuple[Sighting, ...]:
     """One sighting per checked object, by the expert with the best recall, in alphabetical order: the line of evidence
-    must not tell which response is A. Boxes in several images are placed by the size of the first.
+    must not tell which response is A.
     """
-    size = {"width": images[0].width, "height": images[0].height}
     sightings = []
     for phrase in sorted(checks):
         best = max(checks[phrase], key=lambda check: check.reliability.recall)
-        boxes = sorted((d.box for d in best.detections), key=lambda box: (box[1] + box[3], box[0] + box[2]))
-        places = tuple(place_in_image((b[0] + b[2]) / 2, (b[1] + b[3]) / 2, **size) for b in boxes)
+        found = sorted(best.detections, key=lambda d: (d.image, d.box[1] + d.box[3], d.box[0] + d.box[2]))
+        places = tuple(_place(detection, images[detection.image]) for detection in found)
         sightings.append(Sighting(phrase=phrase, places=places))
     return tuple(sightings)
+
+
+def _place(detection: Detection, image: Image) -> str:
+    x1, y1, x2, y2 = detection.box
+    return place_in_image((x1 + x2) / 2, (y1 + y2) / 2, width=image.width, height=image.height)
 
 
 def _distinct(warnings: Sequence[str]) -> tuple[str, ...]:

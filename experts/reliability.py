@@ -16,6 +16,8 @@ from genrm.errors import ModelLoadError
 RELIABILITY_FILE = "reliability.json"
 _HEADROOM = 3
 """Counts considered beyond the largest that is claimed or found."""
+_MOST_CLAIMED = 500
+"""Larger claims are not followed further than this, so that no text decides how long the inference takes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,28 +57,34 @@ def infer_counts(found: Sequence[tuple[int, Reliability]], *, at_least: int = 0)
     """Probability of each true count 0, 1, 2, …, given how many each expert found; sums to 1.
 
     found: number of detections and reliability of each expert that checked, taken as independent. at_least: a count
-    that must be covered. Beforehand none and some are equally likely, and so are all counts above none.
+    that must be covered, up to 500. Beforehand none and some are equally likely, and so are all counts above none.
     """
-    top = max([number for number, _ in found] + [at_least]) + _HEADROOM
-    weights = [0.5, *([0.5 / top] * top)]
+    top = max([number for number, _ in found] + [min(at_least, _MOST_CLAIMED)]) + _HEADROOM
+    logs = [math.log(0.5), *([math.log(0.5 / top)] * top)]
     for number, reliability in found:
-        weights = [w * _likelihood(number, true, reliability) for true, w in enumerate(weights)]
+        logs = [log + _log_likelihood(number, true, reliability) for true, log in enumerate(logs)]
+    highest = max(logs)
+    weights = [math.exp(log - highest) for log in logs]
     total = sum(weights)
     return tuple(weight / total for weight in weights)
 
 
 @lru_cache(maxsize=4096)
-def _likelihood(found: int, true: int, reliability: Reliability) -> float:
-    """Probability of finding so many when so many are there: each is found or not, and there may be false alarms.
+def _log_likelihood(found: int, true: int, reliability: Reliability) -> float:
+    """Log-probability of finding so many when so many are there: each is found or not, and there may be false alarms.
 
-    False alarms are geometric, so that every number of detections has some probability.
+    False alarms are geometric, so that every number of detections has some probability. Logarithms, because hundreds of
+    objects leave the range of floats.
     """
-    rate = reliability.false_alarm_rate
-    return sum(
-        math.comb(true, hits)
-        * reliability.recall**hits
-        * (1 - reliability.recall) ** (true - hits)
-        * (1 - rate)
-        * rate ** (found - hits)
+    hit, miss = math.log(reliability.recall), math.log1p(-reliability.recall)
+    alarm, calm = math.log(reliability.false_alarm_rate), math.log1p(-reliability.false_alarm_rate)
+    logs = [
+        hits * hit
+        + (true - hits) * miss
+        + (found - hits) * alarm
+        - math.lgamma(hits + 1)
+        - math.lgamma(true - hits + 1)
         for hits in range(min(found, true) + 1)
-    )
+    ]
+    highest = max(logs)
+    return math.lgamma(true + 1) + highest + math.log(sum(math.exp(log - highest) for log in logs)) + calm

@@ -69,7 +69,7 @@ def _count(posterior: Sequence[float], numbers: Sequence[int], rule: Rule) -> in
         return min(numbers)
     if posterior[0] >= 0.5:
         return 0
-    return max(filter(None, numbers), key=lambda count: posterior[count])
+    return max(filter(None, numbers), key=lambda count: posterior[count], default=0)
 
 
 def _decide(claim: Claim, believed: int) -> Finding:

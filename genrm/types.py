@@ -5,6 +5,7 @@ never mixed: a `Reading` knows which response stood first, a `Verdict` speaks on
 decoded images and is a plain dataclass; everything that goes over the wire is a frozen pydantic model.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,6 +72,7 @@ class Detection(WireModel):
     phrase: str
     score: float = Field(ge=0, le=1)
     box: tuple[float, float, float, float] = Field(description="x1, y1, x2, y2 in pixels of the original image.")
+    image: int = Field(default=0, ge=0, description="Which image of the request it is in, counted from 0.")
     expert: str
     model: str = Field(description="Hub id or folder of the expert's model.")
 
@@ -112,6 +114,12 @@ class EvidencePair(WireModel):
     def swap(self) -> "EvidencePair":
         """The same evidence with the names A and B exchanged."""
         return EvidencePair(A=self.B, B=self.A)
+
+
+def describe_found(evidence: Evidence) -> str:
+    """How many an expert found, such as "2"; "2 to 3" where several found different numbers."""
+    numbers = Counter(detection.expert for detection in evidence.detections).values() or [0]
+    return " to ".join(dict.fromkeys([str(min(numbers)), str(max(numbers))]))
 
 
 def mean_support(evidence: tuple[Evidence, ...]) -> float | None:

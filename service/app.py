@@ -16,7 +16,7 @@ from service.body_limit import BodyLimit
 from service.connection import cancel_all
 from service.engine_choice import build_engine
 from service.error_responses import install_error_handlers
-from service.expert_choice import load_panel
+from service.expert_choice import load_panel, parse_experts
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.observation import count_waiting
@@ -39,8 +39,10 @@ def create_app(
     """The application. The engine is built and started in the background when the server starts the application.
 
     build, build_experts: make the engine and the vision experts, which may report their work to the metrics. They run
-    in a thread because they may import for seconds.
+    in a thread because they may import for seconds. Raises StartError if the settings name experts in a way that cannot
+    be read: before a model is loaded for nothing.
     """
+    parse_experts(settings)
     app = FastAPI(
         title="VL-GenRM",
         version=version("vl-genrm"),

@@ -55,7 +55,7 @@ def serve(
 ) -> None:
     """Serve the judge over HTTP.
 
-    Every setting is also an environment variable (GENRM_PORT, GENRM_MAX_IMAGE_PIXELS, ...); the README lists them all.
+    Every setting is also an environment variable (GENRM_PORT, GENRM_MAX_IMAGE_PIXELS, ...); see docs/settings.md.
     """
     given = dict(locals())
     from service.settings import find_misspelt, load_settings
@@ -178,13 +178,18 @@ def verify(
 
         settings = load_settings(experts=experts, device=device)
         found, picture = asyncio.run(verify_here(settings, image, text, draw=annotated is not None))
-    if annotated is not None:
-        annotated.write_bytes(picture)
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
-        return
-    from rich.console import Console
+    else:
+        from rich.console import Console
 
-    from service.terminal import render_verification
+        from service.terminal import render_verification
 
-    Console(highlight=False).print(render_verification(found))
+        Console(highlight=False).print(render_verification(found))
+    if annotated is not None:
+        try:
+            annotated.write_bytes(picture)
+        except OSError as error:
+            raise typer.BadParameter(
+                f"The picture cannot be written to {annotated} ({error.strerror}). Name a file in a folder that exists."
+            ) from error

@@ -32,8 +32,8 @@ def load_panel(settings: Settings, metrics: Metrics) -> ExpertPanel | None:
         except (ModelLoadError, ExpertError) as error:
             if settings.experts_required:
                 raise ModelLoadError(
-                    f"{error} To serve without an expert that cannot be loaded, set GENRM_EXPERTS_REQUIRED=false; "
-                    "without any, GENRM_EXPERTS=none."
+                    f"Expert {kind}: {error} To serve without an expert that cannot be loaded, set "
+                    "GENRM_EXPERTS_REQUIRED=false; without any, GENRM_EXPERTS=none."
                 ) from error
             _log.warning("Going on without the expert %s: %s", kind, error)
         else:
@@ -89,5 +89,7 @@ def _load(kind: str, model: str, settings: Settings, *, name: str) -> Expert:
         )
     from experts.grounding_dino import GroundingDino, GroundingOptions
 
-    options = GroundingOptions() if threshold is None else GroundingOptions(box_threshold=threshold)
+    options = GroundingOptions()
+    if threshold is not None:
+        options = GroundingOptions(box_threshold=threshold, text_threshold=min(threshold, options.text_threshold))
     return GroundingDino.load(model, name=name, device=device, dtype=settings.dtype, options=options)

@@ -44,6 +44,8 @@ class Lifecycle:
         self._engine: Engine | None = None
         self._panel: ExpertPanel | None = None
         self._judge: Judge | None = None
+        self._part = f"The model ({_name_model(settings)})"
+        """What is loaded now, or failed to."""
         self._loaded = asyncio.Event()
 
     async def load(self) -> None:
@@ -64,10 +66,11 @@ class Lifecycle:
             self._engine = await asyncio.to_thread(self._build)
             calibration = find_calibration(self._engine)
             await self._engine.start()
+            self._part = "A vision expert"
             self._panel = await asyncio.to_thread(self._build_panel)
         except Exception as error:
             if not isinstance(error, GenRMError):
-                _logger.exception("The model could not be loaded.")
+                _logger.exception("%s could not be loaded.", self._part)
             if self.phase == "loading":  # from the stop signal on nobody waits for the model
                 self.phase, self.error = "failed", error
             return
@@ -140,17 +143,16 @@ class Lifecycle:
 
     def check_readiness(self) -> Health:
         """Whether judgements are taken, and if not, what is missing."""
-        model = self._settings.model or _hide_credentials(self._settings.engine_url or "") or "the shipped judge"
         match self.phase:
             case "ready":
                 return Health(status="ok", detail="")
             case "loading":
-                return Health(status="loading", detail=f"The model ({model}) is not loaded yet.")
+                return Health(status="loading", detail=f"{self._part} is not loaded yet.")
             case "stopping":
                 return Health(status="stopping", detail="The service is stopping and finishes what runs.")
             case "failed":
                 why = str(self.error) if isinstance(self.error, GenRMError) else "The log has the reason."
-                return Health(status="failed", detail=f"The model ({model}) could not be loaded. {why}")
+                return Health(status="failed", detail=f"{self._part} could not be loaded. {why}")
 
     def check_liveness(self) -> Health:
         """Whether the worker does its work; restarting helps if not. Loading and stopping are alive."""
@@ -164,6 +166,10 @@ class Lifecycle:
                 f"{self._settings.max_stall_seconds:.0f} s (GENRM_MAX_STALL_SECONDS). Restart this replica.",
             )
         return Health(status="ok", detail="")
+
+
+def _name_model(settings: Settings) -> str:
+    return settings.model or _hide_credentials(settings.engine_url or "") or "the shipped judge"
 
 
 def _hide_credentials(url: str) -> str:

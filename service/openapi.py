@@ -43,7 +43,8 @@ def _claim(count: int, finding: str, probability: float) -> dict[str, Any]:
         "finding": finding,
         "probability": probability,
         "detections": [
-            {"phrase": "dog", "score": 0.9, "box": box, "expert": "grounding-dino", "model": "expert"} for box in boxes
+            {"phrase": "dog", "score": 0.9, "box": box, "image": 0, "expert": "grounding-dino", "model": "expert"}
+            for box in boxes
         ],
     }
 

@@ -7,7 +7,7 @@ import re
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from genrm.types import Evidence, Finding, Response
+from genrm.types import Evidence, Finding, Response, describe_found
 from service.schemas import JudgeResponse, VerifyResponse
 
 BAR_CELLS = 40
@@ -59,7 +59,7 @@ def render_evidence(item: Evidence) -> Text:
     return Text.assemble(
         (f"{clean(claimed)}{number}: ", "bold"),
         (item.finding, _FINDING_COLOURS[item.finding]),
-        f" (found {len(item.detections)}{sure})",
+        f" (found {describe_found(item)}{sure})",
     )
 
 

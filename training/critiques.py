@@ -18,6 +18,7 @@ import asyncio
 import json
 import random
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp
@@ -31,21 +32,25 @@ from genrm.engines.contract import Completion, Engine, Prompt, Sampling
 from genrm.parsing import parse_verdict
 from genrm.prompts import FIRST, LABELS, MARKER, SECOND, render_prompt, render_sightings
 from genrm.types import Response, Sighting
-from training.engines import EngineChoice, open_engine
+from training.engines import EngineChoice, open_engine, require_probabilities
 from training.jobs.config import JobConfig
 from training.jobs.job import Job
 from training.jobs.plan import Plan, PlannedStep
+from training.jobs.processes import is_first_process, wait_for
 from training.jobs.run_folder import RESULT, RunFolder
 from training.losses import learning_weight
 from training.prompts import CritiqueStyle, guide
 from training.samples import Sample
-from training.sources import Pair, RowError, read_pairs
+from training.sources import Pair, RowError, Skipped, log_skipped, read_pairs
 from training.statistics import share_with_interval
+from training.tables import SourceError
 from training.text_scoring import TextScorer
 
 WRITTEN, CRITIQUES = "written.jsonl", "critiques.jsonl"
 ORDERS: tuple[Response, Response] = ("A", "B")
 _LEAK = re.compile(r"\bhint\b|\bI (?:was|am|have been) told\b|\bthe better response is\b", re.IGNORECASE)
+_EVIDENCE_LEAK = re.compile(r"\bdetectors?\b", re.IGNORECASE)
+"""In a text whose sample shows no evidence: it speaks of what the judge would not see."""
 
 
 class CritiqueConfig(JobConfig):
@@ -70,9 +75,14 @@ class CritiqueConfig(JobConfig):
     )
     pairs_per_block: int = Field(64, ge=1)
 
+    @property
+    def looks_at_hint(self) -> bool:
+        """Whether texts that owe a step to the hint are dropped. A description owes every word to being asked for."""
+        return self.style == "critique" and self.max_hint_dependence is not None
+
     @model_validator(mode="after")
     def _check_scoring(self) -> Self:
-        if self.engine.url is not None and self.max_hint_dependence is not None:
+        if self.engine.url is not None and self.looks_at_hint:
             raise ValueError("a model behind engine.url cannot say how much a text owes to the hint; set "
                              "max_hint_dependence to null")  # fmt: skip
         return self
@@ -91,8 +101,11 @@ class Written:
 
 
 def run(config: CritiqueConfig, folder: RunFolder) -> None:
-    """Write all critiques, then keep the good ones."""
-    pairs = read_pairs(config.pairs, limit=config.limit).rows
+    """Write all critiques, then keep the good ones; the first process does."""
+    if not is_first_process():
+        wait_for(folder.path / RESULT)
+        return
+    pairs = read_own_pairs(config.pairs, limit=config.limit)
     blocks = [pairs[i : i + config.pairs_per_block] for i in range(0, len(pairs), config.pairs_per_block)]
     done = sum(1 for _ in folder.read_lines(WRITTEN))
     if done < len(blocks):
@@ -107,6 +120,7 @@ async def _write_blocks(
     engine = open_engine(config.engine)
     await engine.start()
     try:
+        require_probabilities(engine)
         bar = tqdm(range(first, len(blocks)), desc="write", unit=f"×{config.pairs_per_block} pairs")
         for number in bar:
             kept, counts = await write_critiques(engine, blocks[number], config, seed=number)
@@ -120,9 +134,7 @@ def _keep_blocks(config: CritiqueConfig, folder: RunFolder, blocks: Sequence[Seq
     lines, done = list(folder.read_lines(WRITTEN)), sum(1 for _ in folder.read_lines(CRITIQUES))
     if done == len(lines):
         return
-    scorer = None
-    if config.max_hint_dependence is not None and config.style != "none":
-        scorer = TextScorer(config.engine)
+    scorer = TextScorer(config.engine) if config.looks_at_hint else None
     for line, block in tqdm(
         list(zip(lines, blocks, strict=True))[done:], desc="check", unit=f"×{len(blocks[0])} pairs"
     ):
@@ -155,13 +167,16 @@ async def write_critiques(
     """Critiques of a block of pairs that convince a reader, and how many met which fate."""
     counts = dict.fromkeys(("written", "without the gold verdict", "hint mentioned", "not convincing"), 0)
     prompts: list[tuple[Pair, Response, Prompt]] = []
+    skipped: list[Skipped] = []
     for pair in pairs:
         try:
             comparison = pair.load()
-        except RowError:
+        except RowError as error:
             counts["unusable pair"] = counts.get("unusable pair", 0) + 1
+            skipped.append(Skipped(id=pair.id, reason=str(error)))
             continue
         prompts += [(pair, first, render_prompt(comparison, first=first, mode="critique")) for first in ORDERS]
+    log_skipped(skipped)
     drafts = await _draft(engine, prompts, config, counts, seed=seed)
     readings = await _read_on(engine, [(prompt, text) for _, prompt, text in drafts])
     unaided = await read_unaided(engine, prompts, max_tokens=config.max_tokens)
@@ -227,12 +242,15 @@ async def _draft(
         pair, first, prompt = prompts[index // config.per_order]
         counts["written"] += 1
         parsed = parse_verdict(completion.text)
-        if parsed.label != gold_label(pair, first) or parsed.label_start is None:
+        if parsed.label != gold_label(pair, first):
             counts["without the gold verdict"] += 1
-        elif _LEAK.search(completion.text):
+        elif _LEAK.search(completion.text) or (
+            _EVIDENCE_LEAK.search(completion.text)
+            and not shows_evidence(pair.id, config.evidence_share, seed=config.seed)
+        ):
             counts["hint mentioned"] += 1
         else:
-            text = completion.text[: parsed.label_start].rstrip()
+            text = f"{parsed.critique}\n{MARKER}".lstrip()
             drafts[pair.id, first, text] = ((pair, first), prompt, text)
     return list(drafts.values())
 
@@ -293,10 +311,32 @@ def sightings_of(pair: Pair) -> tuple[Sighting, ...]:
     return tuple(Sighting(phrase=item["phrase"], places=tuple(item["places"])) for item in items)
 
 
+def read_own_pairs(source: str, *, limit: int | None = None) -> list[Pair]:
+    """Pairs that each have an id of their own, which critiques are stored by. Raises SourceError."""
+    pairs = read_pairs(source, limit=limit).rows
+    repeated = [name for name, number in Counter(pair.id for pair in pairs).items() if number > 1]
+    if repeated:
+        raise SourceError(
+            f"In {source} {len(repeated)} ids belong to several pairs, {repeated[0]!r} for one. Critiques are stored "
+            "by id: give each pair its own."
+        )
+    return pairs
+
+
 def read_critiques(folder: Path, pairs: Sequence[Pair]) -> list[Sample]:
-    """The samples that a run of the job left, for these pairs. Raises KeyError if one is of another pair."""
-    by_id = {pair.id: pair for pair in pairs}
-    return [to_sample(by_id[row["id"]], row) for row in _stored(RunFolder(folder))]
+    """The samples that a run of the job left, for these pairs. Raises SourceError if none ran there, or if a sample is
+    of another pair.
+    """
+    if not (folder / CRITIQUES).is_file():
+        raise SourceError(f"{folder} holds no {CRITIQUES}. Name the output folder of `train critiques`.")
+    by_id, rows = {pair.id: pair for pair in pairs}, list(_stored(RunFolder(folder)))
+    strange = next((row["id"] for row in rows if row["id"] not in by_id), None)
+    if strange is not None:
+        raise SourceError(
+            f"{folder} holds a critique of the pair {strange!r}, which is not among the pairs given. Name the pairs "
+            "that the critiques were made from."
+        )
+    return [to_sample(by_id[row["id"]], row) for row in rows]
 
 
 def to_sample(pair: Pair, row: Mapping[str, Any]) -> Sample:

@@ -1,8 +1,11 @@
 """The model that a job asks: in this process, or behind an OpenAI-compatible server."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from genrm.engines.contract import Engine
+from genrm.errors import EngineError
 from genrm.shipped import base_folder
 from training.jobs.config import Section
 
@@ -18,20 +21,35 @@ class EngineChoice(Section):
         80.0, gt=0, description="Used by --dry-run only; the default is the pocket models' on two CPU cores."
     )
 
+    @model_validator(mode="after")
+    def _check_adapter(self) -> Self:
+        if self.url is not None and self.adapter is not None:
+            raise ValueError(
+                "adapter has no effect on a model behind url, whose server loads its own; name it as model"
+            )
+        return self
+
     @property
     def model_name(self) -> str:
         """The model, the default filled in."""
         return self.model or str(base_folder())
 
 
-def open_engine(choice: EngineChoice, *, adapter: str | None = None) -> Engine:
-    """The engine, not started yet. adapter: in place of the one chosen. Raises ModelLoadError at its start."""
+def open_engine(choice: EngineChoice) -> Engine:
+    """The engine, not started yet. Raises ModelLoadError at its start."""
     if choice.url is not None:
         from genrm.engines.openai_server import OpenAIEngine
 
         return OpenAIEngine(choice.url, choice.model)
     from genrm.engines.in_process import InProcessEngine
 
-    return InProcessEngine(
-        choice.model_name, adapter=adapter or choice.adapter, max_batch_tokens=choice.max_batch_tokens
-    )
+    return InProcessEngine(choice.model_name, adapter=choice.adapter, max_batch_tokens=choice.max_batch_tokens)
+
+
+def require_probabilities(engine: Engine) -> None:
+    """Raise EngineError unless a started engine tells how probable its verdicts are."""
+    if not engine.has_logprobs:
+        raise EngineError(
+            f"{engine.model} is served without log-probabilities, and critiques are chosen by the probability of the "
+            "verdict behind them. Serve it with vLLM or SGLang, or run it in this process (drop engine.url)."
+        )

@@ -8,6 +8,7 @@ last good one kept. Runs on one process, under `accelerate launch` on several GP
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,12 +17,13 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer import TRAINER_STATE_NAME
 
-from genrm.engines.loading import choose_placement, foreign_errors, load_model
+from genrm.engines.loading import check_adapter_base, choose_placement, foreign_errors, load_model
 from training.engines import EngineChoice
-from training.jobs.config import Section
+from training.jobs.config import ConfigError, Section
 from training.jobs.plan import PlannedStep
+from training.jobs.processes import is_first_process, num_processes, wait_for
 from training.losses import mixture_loss
 from training.samples import Collator, Sample, Samples
 
@@ -88,9 +90,9 @@ class JudgeTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """Load whole models as `from_pretrained` does: saving renames tensors, and the Trainer, which only warns where
-        none fits, would go on from untrained weights.
+        none fits, would go on from untrained weights. Sharded ones (FSDP) were saved under the names that they have.
         """
-        if isinstance(self.model, PeftModel):
+        if isinstance(self.model, PeftModel) or self.is_fsdp_enabled:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
         whole: Any = self.model
@@ -111,14 +113,20 @@ def fine_tune(
     `output/model`.
 
     start: what is trained; an adapter of it is trained on. output: while training it holds `checkpoints`, from which a
-    killed run goes on; a finished training is not repeated. Raises ModelLoadError, and whatever a callback raises.
+    killed run goes on; a finished training is not repeated. The result runs in this process, whoever ran the start.
+    Raises ModelLoadError, ConfigError, and whatever a callback raises.
     """
     finished = output / "model"
     if not finished.exists():
         _train(start, samples, settings, output, finished, seed=seed, callbacks=callbacks)
-    if settings.method == "lora":
-        return start.model_copy(update={"adapter": str(finished)})
-    return start.model_copy(update={"model": str(finished), "adapter": None})
+    return trained_choice(start, settings, output)
+
+
+def trained_choice(start: EngineChoice, settings: FineTuning, output: Path) -> EngineChoice:
+    """What `fine_tune` with these arguments returns, whether it has run or not."""
+    finished = str(output / "model")
+    trained = {"adapter": finished} if settings.method == "lora" else {"model": finished, "adapter": None}
+    return start.model_copy(update={"url": None, **trained})
 
 
 def plan_training(settings: FineTuning, *, num_samples: int) -> PlannedStep:
@@ -142,11 +150,13 @@ def _train(
     callbacks: Sequence[TrainerCallback],
 ) -> None:
     set_seed(seed)
+    checkpoints = output / "checkpoints"
+    arguments = _arguments(settings, checkpoints, seed=seed, num_samples=len(samples))
     model, processor = _load(start, settings)
     config = model.config
     trainer = JudgeTrainer(
         model=_with_lora(model, start, settings) if settings.method == "lora" else model,
-        args=_arguments(settings, output / "checkpoints", seed=seed, num_samples=len(samples)),
+        args=arguments,
         train_dataset=Samples(samples),
         data_collator=Collator(
             processor,
@@ -158,14 +168,23 @@ def _train(
         mixing=settings.mixing,
         optimizers=(_muon(model, settings), None) if settings.optimizer == "muon" else (None, None),
     )
-    checkpoints = output / "checkpoints"
-    last = get_last_checkpoint(str(checkpoints)) if checkpoints.exists() else None
-    trainer.train(resume_from_checkpoint=last)
+    trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
     _save(trainer, processor, finished)
 
 
+def _last_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint: the Trainer writes its state last, so one that a kill left unfinished has none."""
+    whole = [path for path in folder.glob("checkpoint-*") if (path / TRAINER_STATE_NAME).is_file()]
+    return str(max(whole, key=lambda path: int(path.name.partition("-")[2]))) if whole else None
+
+
 def _load(start: EngineChoice, settings: FineTuning) -> tuple[PreTrainedModel, Any]:
-    placement = choose_placement(device="auto", dtype="auto", attention="sdpa")
+    """The model on the CPU, from where the Trainer puts it on the device of its own process. What learns is float32:
+    steps of a small learning rate are lost in bfloat16.
+    """
+    dtype = "float32" if settings.method == "full" or settings.precision == "float32" else "auto"
+    placement = choose_placement(device="auto", dtype=dtype, attention="sdpa")
+    placement = replace(placement, device=torch.device("cpu"))
     merged = start.adapter if settings.method == "full" else None
     loaded = load_model(start.model_name, adapter=merged, placement=placement)
     model: Any = loaded.model
@@ -179,6 +198,7 @@ def _load(start: EngineChoice, settings: FineTuning) -> tuple[PreTrainedModel, A
 
 def _with_lora(model: PreTrainedModel, start: EngineChoice, settings: FineTuning) -> nn.Module:
     if start.adapter is not None:
+        check_adapter_base(start.adapter, base=start.model_name)
         with foreign_errors(f"{start.adapter} as an adapter of {start.model_name}"):
             return PeftModel.from_pretrained(model, start.adapter, is_trainable=True)
     return get_peft_model(
@@ -202,14 +222,18 @@ def _muon(model: PreTrainedModel, settings: FineTuning) -> torch.optim.Optimizer
 
 
 def _arguments(settings: FineTuning, folder: Path, *, seed: int, num_samples: int) -> TrainingArguments:
-    processes = max(1, torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1)
-    micro = min(settings.micro_batch_size, max(1, settings.batch_size // processes))
-    accumulation = max(1, settings.batch_size // (micro * processes))
+    share, rest = divmod(settings.batch_size, num_processes())
+    if rest:
+        raise ConfigError(
+            f"training.batch_size is {settings.batch_size}, which {num_processes()} processes cannot share alike. "
+            "Choose a multiple of their number."
+        )
+    micro = max(size for size in range(1, min(settings.micro_batch_size, share) + 1) if share % size == 0)
     steps = settings.num_steps(num_samples)
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=accumulation,
+        gradient_accumulation_steps=share // micro,
         max_steps=steps,
         learning_rate=settings.learning_rate,
         lr_scheduler_type="cosine",
@@ -232,14 +256,19 @@ def _arguments(settings: FineTuning, folder: Path, *, seed: int, num_samples: in
         dataloader_pin_memory=torch.cuda.is_available(),
         disable_tqdm=False,
     )
+    # One process trains on one GPU. With more in sight the Trainer would cut batches by rows, and pixels have no rows.
+    arguments._n_gpu = min(1, arguments.n_gpu)  # noqa: SLF001 - there is no other switch
+    return arguments
 
 
 def _save(trainer: JudgeTrainer, processor: Any, folder: Path) -> None:  # noqa: ANN401 - transformers' Any
-    """Write the result, whole or not at all, and drop the checkpoints."""
+    """Write the result, whole or not at all, and drop the checkpoints; all processes return when it is there."""
     unfinished = folder.with_name(folder.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    if is_first_process():
+        shutil.rmtree(unfinished, ignore_errors=True)
     trainer.save_model(str(unfinished))
-    if trainer.is_world_process_zero():
+    if is_first_process():
         processor.save_pretrained(unfinished)
         unfinished.rename(folder)
         shutil.rmtree(folder.parent / "checkpoints", ignore_errors=True)
+    wait_for(folder)

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import Field
 
 from genrm.errors import GenRMError
-from training.critiques import read_critiques
+from training.critiques import read_critiques, read_own_pairs
 from training.engines import EngineChoice
 from training.finetuning import FineTuning, fine_tune, plan_training
 from training.jobs.config import JobConfig
@@ -56,14 +56,13 @@ def run(config: IftConfig, folder: RunFolder) -> None:
     trained = fine_tune(
         config.engine, samples, config.training, folder.path, seed=config.seed, callbacks=[TrainingWatch(folder)]
     )
-    if config.measuring is not None:
-        measured = measure(trained, config.measuring, folder.path / "measured")
-        folder.write_json(RESULT, measured["figures"])
+    measured = {} if config.measuring is None else measure(trained, config.measuring, folder.path / "measured")
+    folder.write_json(RESULT, {"samples": len(samples), **measured.get("figures", {})})
 
 
 def load_samples(config: IftConfig) -> list[Sample]:
     """What the job trains on. Raises TooFewSamplesError."""
-    samples = read_critiques(config.critiques, read_pairs(config.pairs).rows)
+    samples = read_critiques(config.critiques, read_own_pairs(config.pairs))
     if config.limit is not None and config.limit < len(samples):
         samples = random.Random(config.seed).sample(samples, config.limit)
     require_batch(samples, config.training)

@@ -8,7 +8,7 @@ order goes wrong is no evidence of judgement. VL-GenRM names the margin and leav
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,8 +52,8 @@ def select(
 ) -> list[Scored]:
     """Critiques to learn from: right, of margin ≥ threshold, at most `per_order` different ones per pair and order.
 
-    Then balanced: as many for which the first response is better as the second, and no group more than `group_cap`
-    times as many as the smallest one.
+    Then balanced: in every group as many for which the first response is better as the second, and no group more than
+    `group_cap` times as many as the smallest one.
     """
     rng = random.Random(seed)
     kept: list[Scored] = []
@@ -67,8 +67,7 @@ def select(
             different.sort(key=lambda s: len(s.drawn.text))
         kept += different[:per_order]
     rng.shuffle(kept)
-    kept = _even_out(kept, {id(s): s.drawn.label == s.drawn.first for s in kept}, cap=1.0)
-    return _even_out(kept, {id(s): s.drawn.group for s in kept}, cap=group_cap)
+    return _balance(kept, group_cap=group_cap)
 
 
 def mean_probability(drawn: Sequence[Drawn]) -> float | None:
@@ -77,19 +76,14 @@ def mean_probability(drawn: Sequence[Drawn]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _even_out(items: Sequence[Scored], classes: Mapping[int, object], *, cap: float) -> list[Scored]:
-    """The first items of every class, up to `cap` times the size of the smallest class."""
-    sizes: dict[object, int] = {}
+def _balance(items: Sequence[Scored], *, group_cap: float) -> list[Scored]:
+    """The first items of each group, as many of one label as of the other."""
+    halves: dict[str, tuple[list[Scored], list[Scored]]] = {}
     for item in items:
-        sizes[classes[id(item)]] = sizes.get(classes[id(item)], 0) + 1
-    most = round(cap * min(sizes.values())) if len(sizes) > 1 else len(items)
-    taken: dict[object, int] = {}
-    kept = []
-    for item in items:
-        taken[classes[id(item)]] = taken.get(classes[id(item)], 0) + 1
-        if taken[classes[id(item)]] <= most:
-            kept.append(item)
-    return kept
+        halves.setdefault(item.drawn.group, ([], []))[item.drawn.label == item.drawn.first].append(item)
+    sizes = {group: min(map(len, both)) for group, both in halves.items()}
+    most = round(group_cap * min((size for size in sizes.values() if size), default=0))
+    return [item for group, both in halves.items() for half in both for item in half[: min(sizes[group], most)]]
 
 
 def _by_pair_and_order(scored: Sequence[Scored]) -> dict[tuple[str, Response], list[Scored]]:

@@ -15,8 +15,10 @@ from training.evaluation.judging import open_judging
 from training.evaluation.scoring import find_confidences, score
 from training.jobs.config import Section
 from training.jobs.files import read_json, write_json
+from training.jobs.processes import is_first_process, wait_for
 from training.sources import Pair, read_pairs
 from training.statistics import bootstrap_calibration_error, share_with_interval
+from training.tables import SourceError
 
 _FILE = "measured.json"
 
@@ -32,14 +34,22 @@ class Measuring(Section):
 def measure(choice: EngineChoice, settings: Measuring, folder: Path) -> dict[str, Any]:
     """Accuracy over all pairs and per group, consistency and ECE as estimates under `figures`; `scores` by pair, in
     [0, 1], for paired comparisons. An abstention is wrong, a tie half right. What a killed run judged is kept in
-    `folder`, and a finished measurement is not repeated.
+    `folder`, and a finished measurement is not repeated. Of several processes the first one measures. Raises
+    SourceError if no pair could be judged.
     """
+    if not is_first_process():
+        wait_for(folder / _FILE)
     known: dict[str, Any] | None = read_json(folder / _FILE)
     if known is not None:
         return known
     pairs = read_pairs(settings.pairs, images=settings.images, limit=settings.limit).rows
     found = asyncio.run(_judge(choice, pairs, folder))
-    measured = summarise([p for p, v in found if v is not None], [v for _, v in found if v is not None])
+    judged = [(pair, verdict) for pair, verdict in found if verdict is not None]
+    if not judged:
+        raise SourceError(
+            f"None of the {len(pairs)} pairs of {settings.pairs} could be judged; the log says why of each."
+        )
+    measured = summarise([pair for pair, _ in judged], [verdict for _, verdict in judged])
     write_json(folder / _FILE, measured)
     return measured
 

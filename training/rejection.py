@@ -17,17 +17,28 @@ from typing import Any, Literal
 from pydantic import Field
 from tqdm import tqdm
 
-from genrm.engines.contract import Completion, Engine, Sampling
+from genrm.engines.contract import Engine, Sampling
 from genrm.errors import GenRMError
 from genrm.parsing import parse_verdict
-from genrm.prompts import LABELS, MARKER, render_prompt
-from training.critiques import ORDERS, gold_label, probability_of, read_critiques, shows_evidence, sightings_of
-from training.engines import EngineChoice, open_engine
+from genrm.prompts import FIRST, LABELS, MARKER, SECOND, render_prompt
+from training.critiques import (
+    CRITIQUES,
+    ORDERS,
+    gold_label,
+    probability_of,
+    read_critiques,
+    read_own_pairs,
+    shows_evidence,
+    sightings_of,
+)
+from training.engines import EngineChoice, open_engine, require_probabilities
 from training.finetuning import FineTuning, fine_tune, plan_training
 from training.ift import require_batch
 from training.jobs.config import JobConfig
+from training.jobs.files import read_json_lines
 from training.jobs.job import Job
 from training.jobs.plan import Plan, PlannedStep
+from training.jobs.processes import is_first_process, wait_for
 from training.jobs.run_folder import RESULT, RunFolder
 from training.jobs.training_state import TrainingWatch
 from training.losses import learning_weight
@@ -35,7 +46,7 @@ from training.margins import Drawn, Preference, Scored, mean_probability, score_
 from training.measuring import Measuring, measure
 from training.plots import draw_histogram, draw_lines
 from training.samples import Sample
-from training.sources import Pair, RowError, read_pairs
+from training.sources import Pair, RowError, Skipped, log_skipped, read_pairs
 from training.statistics import bootstrap_difference
 
 
@@ -81,17 +92,21 @@ class RejectConfig(JobConfig):
 
 
 def run(config: RejectConfig, folder: RunFolder) -> None:
-    """All rounds, then the report."""
-    pairs = read_pairs(config.pairs).rows[config.skip_pairs :]
+    """All rounds, then the report. Of several processes the first one samples and measures, all of them train."""
+    pairs = read_own_pairs(config.pairs)
     best, best_round = config.engine, 0
     best_measured = measure(best, config.measuring, folder.path / "round-0" / "measured")
     history = [best_measured["figures"]]
     for number in range(1, config.rounds + 1):
-        own = pairs[(number - 1) * config.pairs_per_round : number * config.pairs_per_round]
+        begin = config.skip_pairs + (number - 1) * config.pairs_per_round
+        own = pairs[begin : begin + config.pairs_per_round]
         if not own:
             break
         step = f"round-{number}"
-        samples = _collect(config, folder, pairs, own, best, number)
+        if is_first_process():
+            _choose(config, folder, own, best, number)
+        wait_for(folder.path / _kept_file(number))
+        samples = _all_samples(config, folder, pairs, number)
         trained = fine_tune(
             best if config.start == "previous" else config.engine,
             samples,
@@ -102,24 +117,19 @@ def run(config: RejectConfig, folder: RunFolder) -> None:
         )
         measured = measure(trained, config.measuring, folder.path / step / "measured")
         gain = bootstrap_difference(*_paired(measured, best_measured), seed=config.seed)
-        folder.mark_done(step, {"gain": gain, "promoted": gain["value"] > 0, **folder.result_of(f"{step}/select")})
+        selected = folder.result_of(f"{step}/select")
+        folder.mark_done(step, {"gain": gain, "promoted": gain["value"] > 0, **selected})
         history.append(measured["figures"])
         if gain["value"] > 0:
             best, best_round, best_measured = trained, number, measured
         if gain["low"] <= 0:
             break
-    _report(folder, history, best, best_round, best_measured)
+    if is_first_process():
+        _report(folder, history, best, best_round, best_measured)
 
 
-def _collect(
-    config: RejectConfig,
-    folder: RunFolder,
-    pairs: Sequence[Pair],
-    own: Sequence[Pair],
-    judge: EngineChoice,
-    number: int,
-) -> list[Sample]:
-    """Sample and select for one round; return everything to train on. Raises AllRejectedError, TooFewSamplesError."""
+def _choose(config: RejectConfig, folder: RunFolder, own: Sequence[Pair], judge: EngineChoice, number: int) -> None:
+    """Sample and select for one round. Raises AllRejectedError."""
     step = f"round-{number}"
     _sample(config, folder, own, judge, number)
     drawn = [Drawn(**row) for line in folder.read_lines(f"{step}-sampled.jsonl") for row in line]
@@ -135,7 +145,8 @@ def _collect(
         scored, threshold=config.threshold, per_order=config.per_order, prefer=config.prefer,
         group_cap=config.group_cap, seed=config.seed + number,
     )  # fmt: skip
-    folder.mark_done(f"{step}/select", {"sampled": len(drawn), "kept": len(kept), "retention": len(kept) / len(drawn)})
+    retention = len(kept) / max(len(drawn), 1)
+    folder.mark_done(f"{step}/select", {"sampled": len(drawn), "kept": len(kept), "retention": retention})
     if not kept:
         raise AllRejectedError(
             f"None of {len(drawn):,} critiques of round {number} is right with a margin of {config.threshold:g} or "
@@ -144,8 +155,11 @@ def _collect(
         )
     weights = {name: learning_weight(mean_probability(items)) for name, items in by_pair.items()}
     rows = [_stored(item, weights[item.drawn.pair_id]) for item in kept]
-    folder.write_json(f"{step}-kept.json", rows)
-    return _all_samples(config, folder, pairs, number)
+    folder.write_json(_kept_file(number), rows)
+
+
+def _kept_file(number: int) -> str:
+    return f"round-{number}-kept.json"
 
 
 def _sample(config: RejectConfig, folder: RunFolder, own: Sequence[Pair], judge: EngineChoice, number: int) -> None:
@@ -159,6 +173,7 @@ def _sample(config: RejectConfig, folder: RunFolder, own: Sequence[Pair], judge:
         engine = open_engine(judge)
         await engine.start()
         try:
+            require_probabilities(engine)
             for start in tqdm(starts, desc=f"round {number}: sample", unit=f"×{config.pairs_per_block} pairs"):
                 block = own[start : start + config.pairs_per_block]
                 drawn = await draw_critiques(engine, block, config, seed=number * 10_000_019 + start)
@@ -171,17 +186,20 @@ def _sample(config: RejectConfig, folder: RunFolder, own: Sequence[Pair], judge:
 
 async def draw_critiques(engine: Engine, pairs: Sequence[Pair], config: RejectConfig, *, seed: int) -> list[Drawn]:
     """K critiques per pair and order, as the judge writes them by itself. One call, so that a repetition is the same.
-    Pairs whose image cannot be read are left out.
+    Pairs whose image cannot be read are left out, and logged.
     """
     asked = []
+    skipped: list[Skipped] = []
     for pair in pairs:
         try:
             comparison = pair.load()
-        except RowError:
+        except RowError as error:
+            skipped.append(Skipped(id=pair.id, reason=str(error)))
             continue
         for first in ORDERS:
             prompt = render_prompt(comparison, first=first, mode="critique")
             asked += [(pair, first, prompt)] * config.samples
+    log_skipped(skipped)
     completions = await engine.complete(
         [prompt for _, _, prompt in asked],
         Sampling(
@@ -191,32 +209,29 @@ async def draw_critiques(engine: Engine, pairs: Sequence[Pair], config: RejectCo
     )  # fmt: skip
     return [
         Drawn(
-            pair_id=pair.id, group=pair.group, label=pair.label, first=first,
-            text=_with_verdict(completion, gold_label(pair, first)),
+            pair_id=pair.id, group=pair.group, label=pair.label, first=first, text=completion.text.strip(),
             probability=probability_of(completion, gold_label(pair, first)),
         )
         for (pair, first, _), completion in zip(asked, completions, strict=True)
     ]  # fmt: skip
 
 
-def _with_verdict(completion: Completion, label: str) -> str:
-    """The critique with the gold verdict behind it. At a temperature the verdict that was drawn may be the other one
-    although the critique makes the gold one likelier; what follows the verdict is nothing to learn.
-    """
-    parsed = parse_verdict(completion.text)
-    return completion.text.strip() if parsed.label is None else f"{parsed.critique}\n{MARKER} {label}".lstrip()
-
-
 def _stored(item: Scored, weight: float) -> dict[str, Any]:
-    return {"id": item.drawn.pair_id, "first": item.drawn.first, "text": item.drawn.text, "weight": weight}
+    """A critique as it is learned from, with the gold verdict behind it: at a temperature, the verdict that was drawn
+    may be the other one although the critique makes the gold one likelier. What stood behind it is left out.
+    """
+    drawn = item.drawn
+    label = FIRST if drawn.label == drawn.first else SECOND
+    text = f"{parse_verdict(drawn.text).critique}\n{MARKER} {label}".lstrip()
+    return {"id": drawn.pair_id, "first": drawn.first, "text": text, "weight": weight}
 
 
 def _all_samples(config: RejectConfig, folder: RunFolder, pairs: Sequence[Pair], number: int) -> list[Sample]:
-    """What was kept in this round and those before, and the first samples."""
+    """What was kept in this round and those before, and the first samples. Raises TooFewSamplesError."""
     by_id = {pair.id: pair for pair in pairs}
     samples = []
     for earlier in range(1, number + 1):
-        for row in folder.read_json(f"round-{earlier}-kept.json"):
+        for row in folder.read_json(_kept_file(earlier)):
             pair = by_id[row["id"]]
             shown = shows_evidence(pair.id, config.evidence_share, seed=config.seed)
             samples.append(
@@ -229,7 +244,7 @@ def _all_samples(config: RejectConfig, folder: RunFolder, pairs: Sequence[Pair],
                 )
             )
     if config.first_samples is not None:
-        samples += read_critiques(config.first_samples, read_pairs(config.pairs).rows)
+        samples += read_critiques(config.first_samples, pairs)
     require_batch(samples, config.training)
     return samples
 
@@ -265,8 +280,10 @@ def _plan(config: RejectConfig) -> Plan:
             seconds=2 * num_measured / config.engine.readings_per_second,
         )
     ]
+    first = config.first_samples
+    num_first = 0 if first is None else sum(len(line["critiques"]) for line in read_json_lines(first / CRITIQUES))
     for number in range(1, config.rounds + 1):
-        kept = round(0.4 * number * 2 * config.pairs_per_round)
+        kept = num_first + round(0.4 * number * 2 * config.pairs_per_round)
         detail = f"{config.pairs_per_round:,} pairs, both orders, {config.samples} critiques each"
         steps += [
             PlannedStep(
@@ -286,7 +303,7 @@ def _plan(config: RejectConfig) -> Plan:
     return Plan(
         steps=tuple(steps),
         notes=(
-            "40 % of critiques are taken to be kept.",
+            "Of pairs and orders, 40 % are taken to give a critique that is kept.",
             "It ends early when a round's gain cannot be told from none.",
         ),
     )

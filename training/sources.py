@@ -2,7 +2,7 @@
 
 Texts are looked for under the names that published data sets use, in this order:
 
-    question     question, query, prompt          reference    reference, ground_truth, answer
+    question     question, query, prompt          reference    reference, ground_truth, answer, chosen
     responses    response_a + response_b + label ("A" or "B"); response (two) + human_ranking (0 = better);
                  chosen + rejected
 
@@ -27,7 +27,7 @@ from genrm.types import Comparison, Response
 from training.tables import PICTURES, Record, SourceError, open_table
 
 _QUESTION = ("question", "query", "prompt")
-_REFERENCE = ("reference", "ground_truth", "answer")
+_REFERENCE = ("reference", "ground_truth", "answer", "chosen")
 _LIMITS = ImageLimits()
 
 _log = logging.getLogger(__name__)
@@ -215,7 +215,7 @@ def _text_of(value: object) -> str:
 def _load_images(records: Sequence[Record], index: int, folder: Path) -> tuple[Image, ...]:
     record = records[index]
     value = next((record[name] for name in PICTURES if record.get(name) is not None), None)
-    values = list(value) if isinstance(value, list | tuple) else [value]
+    values = (list(value) if isinstance(value, list | tuple) else [value]) or [None]
     return tuple(_load_image(value, folder) for value in values)
 
 

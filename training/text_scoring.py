@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.nn.functional import cross_entropy
 
 from genrm.engines.contract import Prompt
 from genrm.engines.loading import choose_placement, load_model
@@ -47,9 +48,10 @@ class TextScorer:
                 name: value.to(self._device) if isinstance(value, torch.Tensor) else value
                 for name, value in batch.items()
             }
-            logits_BSV = self._model(**inputs, use_cache=False).logits[:, :-1].float().cpu()
+            logits_BSV = self._model(**inputs, use_cache=False).logits[:, :-1]
             assert isinstance(labels, torch.Tensor)
-            targets_BS = labels[:, -logits_BSV.shape[1] :]
-            logprobs_BS = logits_BSV.log_softmax(-1).gather(2, targets_BS.clamp_min(0)[..., None])[..., 0]
-            found += [row[target != IGNORED] for row, target in zip(logprobs_BS, targets_BS, strict=True)]
+            targets_BS = labels[:, -logits_BSV.shape[1] :].to(self._device)
+            for logits_SV, targets_S in zip(logits_BSV, targets_BS, strict=True):  # a text at a time, to save memory
+                own = targets_S != IGNORED
+                found.append(-cross_entropy(logits_SV[own].float(), targets_S[own], reduction="none").cpu())
         return found

@@ -32,6 +32,7 @@ class JobEntry:
 
 
 JOBS: dict[str, JobEntry] = {
+    "loop": JobEntry(target="training.loop:JOB", summary="All stages below, one after the other."),
     "preferences": JobEntry(
         target="training.preferences.vl_genrm:JOB", summary="Make labelled pairs from questions with reference answers."
     ),

@@ -45,7 +45,12 @@ class _Tally:
         self._lexicon = lexicon
         self.total = 0
         self.is_known = True
-        self._seen: list[Sighting] = []
+        self._first: Sighting | None = None
+        self._last_sentence = -1
+        self._words: set[str] = set()
+        self._plurals: set[str] = set()
+        """The words of all mentions, and of those that speak of several."""
+        self._is_summed = False
         self._whole: Sighting | None = None
         self._open_parts = 0
         """How many of the stated total (the whole) may still be named one by one."""
@@ -53,7 +58,9 @@ class _Tally:
     def add(self, sighting: Sighting) -> None:
         """Count one mention in."""
         mention = sighting.mention
-        if not self._seen:
+        if self._is_summed:
+            self.total = max(self.total, mention.number or 0) if sighting.is_sum else self.total
+        elif self._first is None:
             self._add_number(mention.number if mention.phrase.ordinal is None else mention.phrase.ordinal)
         elif mention.phrase.partitive or sighting.is_predicate:
             pass
@@ -64,17 +71,19 @@ class _Tally:
         elif mention.phrase.additional:
             self._add_others(mention)
         elif mention.is_given:
-            if not any(seen.is_sum for seen in self._seen):
-                self._add_given(sighting)
+            self._add_given(sighting)
         elif self._is_one_of_those_before(mention):
             pass
         else:
-            self._add_new(sighting)
-        if sighting.is_sum and mention.number is not None:
-            self.total, self.is_known = mention.number, True
+            self._add_new(sighting, self._first)
+        if sighting.is_sum and mention.number is not None and not self._is_summed:
+            self.total, self.is_known, self._is_summed = mention.number, True, True
         if sighting.is_total and mention.number is not None and self._whole is None and self._is_general(mention):
             self._whole, self._open_parts = sighting, mention.number
-        self._seen.append(sighting)
+        self._first, self._last_sentence = self._first or sighting, sighting.sentence
+        self._words.add(mention.word)
+        if mention.plural:
+            self._plurals.add(mention.word)
 
     def _add_number(self, number: int | None) -> None:
         if number is None:
@@ -102,10 +111,12 @@ class _Tally:
         else:
             self._add_number(mention.number)
 
-    def _add_new(self, sighting: Sighting) -> None:
+    def _add_new(self, sighting: Sighting, first: Sighting) -> None:
         number = sighting.mention.number
         later = self._whole is not None and self._whole.sentence != sighting.sentence
-        if number is not None and (sighting.is_part or (later and number <= self._open_parts)):
+        if self._may_be_the_only_one(sighting, first):
+            self.is_known = False
+        elif number is not None and (sighting.is_part or (later and number <= self._open_parts)):
             self._open_parts -= number
         else:
             self._add_number(number)
@@ -113,14 +124,23 @@ class _Tally:
     def _may_be_one_before(self, sighting: Sighting) -> bool:
         """Whether a definite noun can mean an object named before."""
         mention = sighting.mention
-        words = {seen.mention.word for seen in self._seen}
-        if mention.word in words or self._is_general(mention):
+        if mention.word in self._words or self._is_general(mention):
             return True
         if mention.phrase.article == "possessive":
             return False
-        if all(self._differ(mention.word, word) for word in words):
+        if all(self._differ(mention.word, word) for word in self._words):
             return False
-        return all(seen.sentence != sighting.sentence for seen in self._seen)
+        return self._last_sentence != sighting.sentence
+
+    def _may_be_the_only_one(self, sighting: Sighting, first: Sighting) -> bool:
+        """Whether it may tell more of the first: "There is one person. A man rides a horse.", or a second one."""
+        mention = sighting.mention
+        return (
+            first.sentence != sighting.sentence
+            and (first.mention.phrase.counted, first.mention.number, mention.number) == (True, 1, 1)
+            and mention.phrase.article == "indefinite"
+            and (self._is_general(first.mention) or first.mention.word == mention.word)
+        )
 
     def _is_general(self, mention: Mention) -> bool:
         """Whether the word is the object's name itself, so that it can mean any of them."""
@@ -135,4 +155,4 @@ class _Tally:
         """Whether it is one of several just named: "one woman" after "two women"."""
         if mention.phrase.number != 1 or mention.phrase.article_word:
             return False
-        return any(seen.mention.word == mention.word and seen.mention.plural for seen in self._seen)
+        return mention.word in self._plurals

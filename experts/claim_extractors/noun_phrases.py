@@ -46,7 +46,8 @@ def read_noun_phrase(tokens: Sequence[Token], start: int, form: Form, *, floor: 
     phrase = NounPhrase(left=start)
     for place in range(start - 1, max(floor, start - MAX_ADJECTIVES) - 1, -1):
         word = tokens[place].word
-        if (value := read_number(word)) is not None:
+        is_one = form.number == "singular" and place > floor and tokens[place - 1].word in ("a", "an")
+        if (value := read_number(word)) is not None and not (is_one and value > 1):  # but a three layer cake
             return _counted(tokens, place, value, replace(phrase, left=place))
         if word in english.ORDINALS:
             phrase = replace(phrase, left=place, ordinal=english.ORDINALS[word])

@@ -74,6 +74,8 @@ def _is_describer(candidate: Candidate) -> bool:
     if form.number == "singular" and _speaks_of_several(candidate) and after.endswith("s"):
         return True
     behind = candidate.word_at(candidate.end + 1)
+    if (after in english.PARTICIPLES or after.endswith("ed")) and behind in english.PREPOSITIONS | {"like"}:
+        return False  # a pizza cut into slices, a cake shaped like a car
     if after in lexicon.heads:  # but a zebra crossing the road
         return not (after.endswith("ing") and behind in english.ARTICLES)
     if after in lexicon.words.heads_singular_only:

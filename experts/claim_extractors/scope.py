@@ -44,10 +44,30 @@ def read_statuses(tokens: Sequence[Token], mentions: Sequence[Mention], depictio
         statuses[mention.start] = "denied"
     for mention in _refuted(tokens, by_start):
         statuses[mention.start] = "denied"
+    statuses |= _read_heading(tokens, mentions)
     for mention in mentions:
         if statuses[mention.start] == "unsaid" and _is_seen(tokens, mention):
             statuses[mention.start] = "affirmed"
     return [statuses[mention.start] for mention in mentions]
+
+
+def _read_heading(tokens: Sequence[Token], mentions: Sequence[Mention]) -> dict[int, Status]:
+    """What is said of a noun that heads a line of a list, if that is not that it is there: "Dogs: There are no dogs",
+    "Umbrella: not visible".
+    """
+    if not mentions or mentions[0].end >= len(tokens) or tokens[mentions[0].end].word != ":":
+        return {}
+    head = mentions[0]
+    if head.phrase.counted or any(token.word.isalpha() for token in tokens[: head.start]):
+        return {}
+    if any(mention.name == head.name for mention in mentions[1:]):
+        return {head.start: "unsaid"}
+    answer = [token.word for token in tokens[head.end + 1 : head.end + 4]]
+    is_absent = (
+        answer in (["no"], ["0"], ["zero"]) or answer[:1] == ["none"] or not english.ABSENCE.isdisjoint(answer[:1])
+    )
+    is_denied = answer[:1] in (["not"], ["no"]) and not english.PRESENCE.isdisjoint(answer[1:2])
+    return {head.start: "denied"} if is_absent or is_denied else {}
 
 
 def _own_status(tokens: Sequence[Token], mention: Mention) -> Status:

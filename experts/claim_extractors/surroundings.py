@@ -5,6 +5,7 @@ Only for counting (`experts.claim_extractors.counting`); whether the object is t
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from experts.claim_extractors import english
 from experts.claim_extractors.counting import Sighting
@@ -15,6 +16,8 @@ from experts.claim_extractors.tokens import Token
 _STATING = english.words(
     "count counts counted see show shows contain contains feature features depict depicts has have"
 )
+_EVERYWHERE = (["on"], ["at"], ["in"])
+_OF_SEVERAL = (["each"], ["either"], ["every"], ["both"])
 _IN_TOTAL = frozenset({"total", "altogether", "overall"})
 _LISTING = frozenset({":", "(", "—", "–", "including", "whom", "namely"})
 _TELLING_APART = english.words("on in to with at near behind wearing holding")
@@ -28,15 +31,16 @@ def describe_sighting(tokens: Sequence[Token], mentions: Sequence[Mention], plac
     earlier = [m for m in mentions[max(0, place - 8) : place] if m.name == mention.name]
     mention = replace(mention, number=_number_in_context(tokens, mention))
     total = mention.phrase.counted and mention.number is not None and mention.number > 1
+    is_part = _is_part(tokens, mention, earlier)
     return Sighting(
         mention=mention,
         sentence=sentence,
         is_total=total and _states_number(tokens, mention),
-        is_sum=total and any(token.word in _IN_TOTAL for token in _around(tokens, mention)),
+        is_sum=total and not is_part and any(token.word in _IN_TOTAL for token in _around(tokens, mention)),
         is_predicate=_is_predicate(tokens, mention)
         or _is_apposition(tokens, mention, earlier)
         or _is_synonym(tokens, mention, earlier),
-        is_part=_is_part(tokens, mention, earlier),
+        is_part=is_part,
         is_distinct=_is_distinct(tokens, mention, earlier),
     )
 
@@ -48,9 +52,13 @@ def _number_in_context(tokens: Sequence[Token], mention: Mention) -> int | None:
     if phrase.article == "indefinite" and ("each" in before or "every" in before):
         return None
     after = [token.word for token in tokens[mention.end : mention.end + 30]]
+    if after[:1] == ["each"] or (after[:1] in _EVERYWHERE and after[1:2] in _OF_SEVERAL):  # two chairs on each side
+        return None
     is_one = phrase.partitive or (phrase.counted and tokens[phrase.left].word == "one")
     if is_one and any(after[k : k + 2] == ["the", "other"] for k in range(len(after))):
         return 2
+    if is_one and any(one == "another" and two in english.AUXILIARIES for one, two in pairwise(after)):
+        return None
     return mention.number
 
 
@@ -92,14 +100,22 @@ def _is_predicate(tokens: Sequence[Token], mention: Mention) -> bool:
 
 
 def _is_apposition(tokens: Sequence[Token], mention: Mention, earlier: Sequence[Mention]) -> bool:
-    """Whether it names one again: "the driver, a man in a hat, …"; but not "the driver, a man and a dog"."""
-    if not earlier or mention.phrase.article != "indefinite" or not earlier[-1].is_given or earlier[-1].possessor:
+    """Whether it names one again: "the driver, a man in a hat, …", "one person, the driver, …"; but not "the driver, a
+    man and a dog".
+    """
+    if not earlier or earlier[-1].possessor or mention.phrase.article not in ("indefinite", "definite"):
+        return False
+    is_one = earlier[-1].phrase.counted and earlier[-1].number == 1
+    if not is_one and (mention.phrase.article == "definite" or not earlier[-1].is_given):
         return False
     between = [token.word for token in tokens[earlier[-1].end : mention.phrase.left]]
     if not between or between[-1] != "," or len(between) > _MAX_APPOSITION_TOKENS:
         return False
     after = tokens[mention.end].word if mention.end < len(tokens) else ""
-    return not any(word in english.AUXILIARIES or word == "and" for word in between) and after not in ("and", "or")
+    has_verb = any(word in english.AUXILIARIES for word in between)
+    if has_verb and (not is_one or earlier[-1].word != earlier[-1].name or after in english.AUXILIARIES):
+        return False  # but "only one person can be seen, the driver"
+    return "and" not in between and after not in ("and", "or")
 
 
 def _is_synonym(tokens: Sequence[Token], mention: Mention, earlier: Sequence[Mention]) -> bool:

@@ -11,12 +11,16 @@ from dataclasses import dataclass
 QUOTE = "\ufffc"
 MAX_SENTENCE_TOKENS = 250
 """A longer sentence is cut, so that rules that look at a whole sentence stay linear in the text."""
+_MAY_CUT_TOKENS = 200
+"""From here on it is cut at a comma, rather than between "no" and its noun."""
 _QUOTED = re.compile(
     r'"[^"\n]{1,400}"|“[^“”\n]{1,400}”|«[^«»\n]{1,400}»|„[^„“”\n]{1,400}[“”]|`[^`\n]{1,400}`'
     r"|(?<!\w)'(?=\S)(?:[^'\n]|(?<=\w)'(?=\w)){1,400}'(?!\w)"
     r"|‘(?:[^‘’\n]|(?<=\w)’(?=\w)){1,400}’"
 )
-_TOKEN = re.compile(r"\ufffc|\n+|\d+(?:[.,:/]\d+)*\b|\w+(?:[-'’‑]\w+)*|[^\w\s]")
+_TOKEN = re.compile(  # a "*" is a sign where it begins a line; elsewhere it is Markdown for bold
+    r"\ufffc|\n+|\d+(?:[.,:/]\d+)*\b|\w+(?:[-'’‑]\w+)*|[^\w\s*]|(?m:^[ \t]*)\*(?=\s)"
+)
 _CONTRACTION = re.compile(r"(?P<stem>it|that|there|he|she|who|what|here|where|let|i|you|we|they)(?P<tail>'\w+)")
 _TAILS = {"'ll": "will", "'d": "would", "'m": "am", "'re": "are", "'ve": "have", "'s": "is"}
 _ABBREVIATIONS = frozenset({"etc", "approx", "vs", "mr", "mrs", "ms", "dr", "st", "no", "fig"})
@@ -51,12 +55,14 @@ def split_sentences(text: str) -> Iterator[Sentence]:
     for index, match in enumerate(matches):
         sign = match.group()
         following = matches[index + 1].group() if index + 1 < len(matches) else ""
-        if _ends_sentence(sign, tokens, following) or len(tokens) >= MAX_SENTENCE_TOKENS:
-            if tokens:
-                statement = _without_tag(tokens) if "?" in sign else tokens
-                yield Sentence(tokens=tuple(statement), asks="?" in sign and statement is tokens)
+        is_end = _ends_sentence(sign, tokens, following)
+        if tokens and (
+            is_end or len(tokens) >= MAX_SENTENCE_TOKENS or (sign == "," and len(tokens) >= _MAY_CUT_TOKENS)
+        ):
+            statement = _without_tag(tokens) if "?" in sign else tokens
+            yield Sentence(tokens=tuple(statement), asks="?" in sign and statement is tokens)
             tokens = []
-        elif not sign.startswith("\n"):
+        if not is_end and not sign.startswith("\n"):
             tokens += _tokens_of(match, following)
     if tokens:
         yield Sentence(tokens=tuple(tokens), asks=False)

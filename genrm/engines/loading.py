@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import PeftConfig, PeftModel
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
@@ -26,7 +26,13 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from genrm.engines.architecture import Processor, VisionLanguageModel
-from genrm.engines.model_files import check_adapter_folder, check_model_folder, check_model_type, find_folder
+from genrm.engines.model_files import (
+    check_adapter_folder,
+    check_model_folder,
+    check_model_type,
+    display_name,
+    find_folder,
+)
 from genrm.errors import ModelLoadError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -103,6 +109,7 @@ def load_model(name: str, *, adapter: str | None = None, placement: Placement) -
     model, info = loaded
     _check_loaded(name, model, processor, missing=sorted(info["missing_keys"]))
     if adapter:
+        check_adapter_base(adapter, base=name)
         model = _merge_adapter(model, adapter_folder or adapter, base=name)
     try:
         model = model.to(placement.device).eval().requires_grad_(False)  # noqa: FBT003 - torch's signature
@@ -185,6 +192,20 @@ def _check_loaded(name: str, model: VisionLanguageModel, processor: Processor, *
         raise ModelLoadError(
             f"{name} uses sliding-window attention, which the in-process engine does not run. Set use_sliding_window "
             "to false in its config.json if it was trained so, or serve it with vLLM."
+        )
+
+
+def check_adapter_base(adapter: str, *, base: str) -> None:
+    """Raise ModelLoadError, with both names, if the adapter says that it was trained on another model than `base`.
+
+    Models are told apart by the last part of their names, since the same weights lie in different places.
+    """
+    with foreign_errors(adapter):
+        own = PeftConfig.from_pretrained(str(find_folder(adapter) or adapter)).base_model_name_or_path
+    if own and Path(own).name.casefold() != Path(display_name(base)).name.casefold():
+        raise ModelLoadError(
+            f"The adapter {adapter} was trained on {own}, not on {base}. Choose that model or another adapter; if both "
+            "names mean the same weights, correct base_model_name_or_path in its adapter_config.json."
         )
 
 

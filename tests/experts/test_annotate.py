@@ -24,6 +24,13 @@ def test_a_box_is_drawn_in_the_colour_of_its_finding_and_scaled_with_a_small_ima
     assert picture.getpixel((int(30 * 4.8), int(40 * 4.8))) == FINDING_COLOURS["contradicted"]
 
 
+def test_boxes_of_other_images_are_not_drawn() -> None:
+    elsewhere = evidence("contradicted", (10, 20, 50, 40))
+    boxes = tuple(box.model_copy(update={"image": 1}) for box in elsewhere.detections)
+    picture = annotate(Image.new("RGB", (100, 50)), [elsewhere.model_copy(update={"detections": boxes})])
+    assert not has_colour(picture.crop((0, 0, 480, 240)), FINDING_COLOURS["contradicted"])
+
+
 def test_the_image_itself_is_not_changed() -> None:
     image = Image.new("RGB", (600, 500))
     annotate(image, [evidence("supported", (10, 20, 50, 40))])

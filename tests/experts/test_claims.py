@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experts.claim_extractors import english
+from experts.claim_extractors.tokens import MAX_SENTENCE_TOKENS, split_sentences
 from experts.claims import Claim, LexiconExtractor, extract_claims, find_mentions
 from experts.lexicon import default_lexicon
 
@@ -44,6 +45,10 @@ def test_compounds_name_what_their_last_noun_names() -> None:
             "There is a bench and a bus stop.": ["bench 1"],
             "Two cake stands. There are no bus stops.": [],
             "A fork and a knife rest on the plate.": ["fork 1", "knife 1"],
+            "A sandwich cut in half beside a vase set on a stool.": ["sandwich 1", "vase 1"],
+            "A cake shaped like a bear.": ["cake 1"],
+            "A horse drawn carriage with two horses.": ["horse 2"],
+            "Train cars, a box car and a street car.": ["train 1"],
         }
     )
 
@@ -95,6 +100,9 @@ def test_numbers_are_read_in_words_digits_and_groups() -> None:
             "Two or three birds.": ["bird ?"],
             "A flock of geese.": ["bird ?"],
             "A Boeing 747 jet.": ["airplane 1"],
+            "A three layer cake and three zebra.": ["cake 1", "zebra 3"],
+            "The table has two chairs on each side.": ["chair ?"],
+            "Two rooms with a bed each.": ["bed ?"],
             "The sheep is white.": ["sheep 1"],
             "The sheep are white.": ["sheep ?"],
         }
@@ -123,6 +131,13 @@ def test_mentions_of_one_object_add_up_unless_they_speak_of_the_same_ones() -> N
             "One cat is black, the other one is white.": ["cat 2"],
             "Several people, three people in total.": ["person 3"],
             "The man in the hat greets the man in the coat.": ["person 2"],
+            "There are a total of four cars: two red cars and two blue ones.": ["car 4"],
+            "There are 3 people in total, with two men and one woman.": ["person 3"],
+            "There is one person in the image, a woman.": ["person 1"],
+            "Only one person can be seen, the driver.": ["person 1"],
+            "One person is sitting, a woman is standing.": ["person 2"],
+            "There is one person. A man rides a horse.": ["person ?", "horse 1"],
+            "One dog is black, another is white.": ["dog ?"],
         }
     )
 
@@ -167,6 +182,7 @@ def test_a_negation_reaches_the_nouns_it_governs_and_no_others() -> None:
             "Because there is no dog, attention falls on a cat.": ["no dog", "cat 1"],
             "As there are no cars, trucks or buses, a man crosses.": ["no car", "no truck", "no bus", "person 1"],
             "The number of dogs is zero.": ["no dog"],
+            "There are no **dogs** and **two** cats.": ["no dog", "cat 2"],
         }
     )
 
@@ -215,6 +231,30 @@ def test_a_predicate_can_deny_its_subject() -> None:
             "A dog? There is a cat.": ["cat 1"],
         }
     )
+
+
+def test_the_heading_of_a_line_says_what_stands_behind_it() -> None:
+    check(
+        {
+            "1. **Cars**: There are no cars.\n2. **Person**: A man sits.": ["no car", "person 1"],
+            "- Umbrella: not visible\n- Dogs: none\n* Cat: No\n* Bus: missing": [
+                "no umbrella",
+                "no dog",
+                "no cat",
+                "no bus",
+            ],
+            "Dog: no collar. Cat: asleep": ["dog 1", "cat 1"],
+            "* a dog\n* no cat": ["dog 1", "no cat"],
+            "I see a dog: none is better.": ["dog 1"],
+        }
+    )
+
+
+def test_a_sentence_that_is_too_long_is_cut_without_losing_a_word() -> None:
+    for num_words in range(MAX_SENTENCE_TOKENS):
+        assert say("word " * num_words + ", no dog" * 30) == ["no dog"]
+    tokens = [token.word for s in split_sentences("dog " * (3 * MAX_SENTENCE_TOKENS)) for token in s.tokens]
+    assert tokens == ["dog"] * (3 * MAX_SENTENCE_TOKENS)
 
 
 def test_what_is_asked_supposed_compared_or_awaited_is_no_claim() -> None:

@@ -110,6 +110,17 @@ def test_names_that_a_folder_lists_are_all_that_it_covers(folder: Path) -> None:
     assert not expert.covers("cat")
 
 
+@pytest.mark.parametrize("content", ["[", "[]", "[1]", '{"dog": 1}', '"dog"'])
+def test_a_list_of_names_that_cannot_be_read_is_named(folder: Path, content: str) -> None:
+    file = folder / "known_phrases.json"
+    file.write_text(content)
+    try:
+        with pytest.raises(ModelLoadError, match=r"known_phrases\.json must hold a list of strings"):
+            GroundingDino.load(str(folder))
+    finally:
+        file.unlink()
+
+
 def test_scores_that_are_no_numbers_are_an_error(folder: Path, photograph: Image.Image) -> None:
     broken = GroundingDino.load(str(folder))
     with torch.no_grad():

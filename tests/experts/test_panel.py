@@ -105,6 +105,23 @@ async def test_several_images_are_all_looked_at(picture: Image.Image) -> None:
     assert evidence.finding == "supported"
 
 
+async def test_a_closed_panel_leaves_no_thread_that_the_end_of_the_process_could_meet(picture: Image.Image) -> None:
+    panel = ExpertPanel([FakeExpert({"dog": 1}, name="leaving")])
+    await panel.verify_text([picture], "There is a dog.")
+    panel.close()
+    assert "expert-leaving" not in {thread.name for thread in threading.enumerate()}
+
+
+async def test_what_is_found_in_each_image_is_told_apart_and_placed_by_its_size() -> None:
+    small, large = Image.new("RGB", (12, 12)), Image.new("RGB", (90, 90))
+    panel = ExpertPanel([FakeExpert({"dog": 1})])
+    pair = Comparison(images=(large, small), question="Where?", response_a="Two dogs.", response_b="A dog.")
+    found = await panel.examine(pair)
+    panel.close()
+    assert [detection.image for detection in found.evidence.A[0].detections] == [0, 1]
+    assert [sighting.places for sighting in found.sightings] == [("upper left", "middle left")]
+
+
 def test_two_experts_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="same name"):
         ExpertPanel([FakeExpert(), FakeExpert()])

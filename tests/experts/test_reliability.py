@@ -47,6 +47,25 @@ def test_a_second_expert_that_agrees_makes_it_surer() -> None:
     assert infer_counts([(2, one), (2, one)])[2] > infer_counts([(2, one)])[2]
 
 
+@pytest.mark.parametrize("found", [(0,), (5,), (300,), (900, 0), (0, 900)])
+@pytest.mark.parametrize("reliability", [Reliability(), Reliability(recall=0.9999, false_alarm_rate=0.0001)])
+def test_hundreds_of_objects_and_absurd_claims_leave_a_distribution(
+    found: tuple[int, ...], reliability: Reliability
+) -> None:
+    posterior = infer_counts([(number, reliability) for number in found], at_least=10**9)
+    assert sum(posterior) == pytest.approx(1)
+    assert len(posterior) < 1_000
+
+
+def test_the_likelihood_is_the_one_worked_out_by_hand() -> None:
+    """One object found, recall 0.8, false alarms 0.1, at most four (top = 1 + 3): prior 1/2, and 1/8 each.
+    None there: 0.9 · 0.1. One: (0.2 · 0.1 + 0.8) · 0.9. Two: (0.04 · 0.1 + 2 · 0.8 · 0.2) · 0.9, and so on.
+    """
+    weights = [0.5 * 0.1, *(0.125 * (0.2**n * 0.1 + n * 0.8 * 0.2 ** (n - 1)) for n in range(1, 5))]
+    posterior = infer_counts([(1, Reliability(recall=0.8, false_alarm_rate=0.1))])
+    assert posterior == pytest.approx([weight / sum(weights) for weight in weights])
+
+
 @pytest.mark.parametrize("recall", [0, 1, -0.1, 1.5])
 def test_a_rate_outside_the_open_interval_is_refused(recall: float) -> None:
     with pytest.raises(ValueError, match="recall is"):

@@ -1,4 +1,4 @@
-"""`vl-genrm serve` and `vl-genrm judge`: options, output, and errors of one line."""
+"""`vl-genrm serve`, `judge` and `verify`: options, output, and errors of one line."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 
 from genrm import cli
 from genrm.engines.fake import FakeEngine
@@ -94,6 +95,31 @@ def test_a_running_service_can_be_asked(live: LiveServer, photo: str, capsys: py
     assert run("judge", photo, *TEXTS, "--url", live.url, "--mode", "fast", "--json") == 0
     verdict = json.loads(capsys.readouterr().out)
     assert (verdict["model"], verdict["critique"]) == ("fake", "")
+
+
+def test_a_text_is_verified_and_its_picture_written(
+    photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "evidence.png"
+    assert run("verify", photo, "--text", "There is a dog.", "--experts", "shipped", "--annotated", str(picture)) == 0
+    assert capsys.readouterr().out.startswith("dog × 1: ")
+    with Image.open(picture) as written:
+        assert written.format == "PNG"
+
+
+def test_a_picture_that_cannot_be_written_is_told_behind_the_findings(
+    photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = tmp_path / "missing" / "evidence.png"
+    assert run("verify", photo, "--text", "There is a dog.", "--experts", "shipped", "--annotated", str(nowhere)) == 2
+    printed = capsys.readouterr()
+    assert printed.out.startswith("dog × 1: ")
+    assert "No such file or directory" in printed.err
+
+
+def test_without_experts_nothing_can_be_verified(photo: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("verify", photo, "--text", "There is a dog.", "--experts", "none") == 1
+    assert "No vision experts are configured" in one_line(capsys)
 
 
 def test_several_images_are_judged_together(live: LiveServer, photo: str) -> None:

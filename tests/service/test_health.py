@@ -157,6 +157,17 @@ async def test_a_model_that_fails_to_load_after_the_stop_signal_changes_nothing(
     assert (lifecycle.phase, lifecycle.error) == ("stopping", None)
 
 
+async def test_an_expert_that_cannot_be_loaded_is_not_taken_for_the_model() -> None:
+    def fail() -> None:
+        raise ModelLoadError("Expert detector: no such folder.")
+
+    lifecycle = Lifecycle(load_settings(), FakeEngine, fail)
+    await lifecycle.load()
+    health = lifecycle.check_readiness()
+    await lifecycle.close()
+    assert health.detail == "A vision expert could not be loaded. Expert detector: no such folder."
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [

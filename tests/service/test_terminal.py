@@ -5,10 +5,10 @@ import io
 import pytest
 from rich.console import Console
 
-from genrm.types import EvidencePair
+from genrm.types import Detection, Evidence, EvidencePair
 from service.openapi import EXAMPLE_RESPONSE
 from service.schemas import JudgeResponse
-from service.terminal import BAR_CELLS, clean, render_bar, render_verdict
+from service.terminal import BAR_CELLS, clean, render_bar, render_evidence, render_verdict
 
 
 def show(colour: bool = False, **changes: object) -> str:  # noqa: FBT001, FBT002 - a switch of the console
@@ -70,6 +70,17 @@ def test_line_breaks_and_tabs_stay() -> None:
 
 def test_fast_mode_has_no_empty_paragraph() -> None:
     assert len(show(critique="", evidence=EvidencePair()).splitlines()) == 4
+
+
+@pytest.mark.parametrize(("numbers", "shown"), [((), "0"), ((2,), "2"), ((2, 2), "2"), ((3, 1), "1 to 3")])
+def test_what_several_experts_found_is_not_added_up(numbers: tuple[int, ...], shown: str) -> None:
+    boxes = tuple(
+        Detection(phrase="dog", score=0.9, box=(0, 0, 5, 5), expert=str(expert), model="m")
+        for expert, number in enumerate(numbers)
+        for _ in range(number)
+    )
+    item = Evidence(phrase="dog", mention="dog", polarity="affirmed", finding="supported", detections=boxes)
+    assert f"(found {shown})" in render_evidence(item).plain
 
 
 def test_evidence_has_a_line_per_claim_and_a_conflict_is_said() -> None:

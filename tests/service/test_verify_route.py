@@ -12,8 +12,10 @@ from PIL import Image
 
 from experts.contract import Inquiry
 from experts.fake import FakeExpert
+from experts.grounding_dino import GroundingDino
 from genrm.errors import ModelLoadError
 from genrm.shipped import expert_folder
+from service.app import create_app
 from service.client import VerifyResponse
 from service.errors import StartError
 from service.expert_choice import load_panel, parse_experts
@@ -136,6 +138,20 @@ def test_a_list_of_experts_that_cannot_be_read_says_what_is_allowed(wanted: str)
         parse_experts(load_settings(experts=wanted))
 
 
+def test_experts_that_cannot_be_read_are_refused_before_anything_is_loaded() -> None:
+    with pytest.raises(StartError, match="Allowed are auto, none"):
+        create_app(load_settings(experts="dino"))
+
+
+def test_a_threshold_of_the_deployment_is_the_least_score_that_counts() -> None:
+    panel = load_panel(load_settings(experts="shipped", expert_threshold=0.1), Metrics())
+    assert panel is not None
+    panel.close()
+    (expert,) = panel.experts
+    assert isinstance(expert, GroundingDino)
+    assert (expert.options.box_threshold, expert.options.text_threshold) == (0.1, 0.1)
+
+
 def test_experts_are_read_in_order() -> None:
     wanted = "grounding-dino:IDEA-Research/grounding-dino-base, detector:a/b,detectron2:c.yaml"
     assert parse_experts(load_settings(experts=wanted)) == [
@@ -149,7 +165,8 @@ def test_experts_are_read_in_order() -> None:
 
 def test_an_expert_that_cannot_be_loaded_is_named_or_left_out_as_configured(tmp_path: Path) -> None:
     wanted = f"grounding-dino:{tmp_path}"
-    with pytest.raises(ModelLoadError, match=r"config\.json is missing.*GENRM_EXPERTS_REQUIRED=false"):
+    remedy = r"Expert grounding-dino: .*config\.json is missing.*GENRM_EXPERTS_REQUIRED=false"
+    with pytest.raises(ModelLoadError, match=remedy):
         load_panel(load_settings(experts=wanted), Metrics())
     assert load_panel(load_settings(experts=wanted, experts_required=False), Metrics()) is None
 

@@ -1,12 +1,16 @@
 """The configurations that ship: all are valid, and the large model's train a model of its architecture."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoTokenizer, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from typer.testing import CliRunner
 
@@ -15,6 +19,7 @@ from genrm.shipped import base_folder
 from training.jobs.config import read_config
 from training.jobs.job import load_job
 from training.jobs.run_folder import RunFolder
+from training.jobs.study import StudyConfig, plan_runs
 from training.train_commands import JOBS, app
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
@@ -32,7 +37,14 @@ def test_a_shipped_configuration_is_valid(file: Path) -> None:
 
 def test_there_is_a_configuration_of_every_stage_for_both_models() -> None:
     for folder in ("pocket", "qwen2.5-vl-7b"):
-        assert {file.stem for file in (CONFIGS / folder).glob("*.yaml")} >= set(JOBS)
+        assert {file.stem for file in (CONFIGS / folder).glob("*.yaml")} >= set(JOBS) - {"loop"}
+
+
+def test_all_arms_of_the_shipped_study_are_valid() -> None:
+    study = read_config(StudyConfig, CONFIGS / "pocket" / "study.yaml", ["num_seeds=1"])
+    runs = plan_runs(study, {name: entry.target for name, entry in JOBS.items()})
+    assert {run.arm for run in runs} == set(study.arms)
+    assert all(run.planned_seconds < 15 * 60 for run in runs)
 
 
 @pytest.fixture
@@ -100,3 +112,28 @@ def test_a_dry_run_prints_steps_tokens_and_time_and_writes_nothing(settings: lis
     assert "16 samples, 4 steps of 4, lora" in answer.output
     assert "in all" in answer.output
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*(checkpointing|pin_memory|requires_grad).*")
+def test_two_processes_train_what_one_trains_and_one_of_them_measures(
+    settings: list[str], rows_file: Path, tmp_path: Path
+) -> None:
+    job = load_job(JOBS["ift"].target)
+    config = read_config(job.schema, LARGE / "ift.yaml", settings)
+    with RunFolder.open(config.output, config) as folder:
+        job.run(config, folder)
+    pair = tmp_path / "pair"
+    options = [*settings, f"output={pair}", f"measuring={{pairs: {rows_file}, limit: 2}}"]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "genrm.cli", "train", "ift"]
+    subprocess.run(
+        [sys.executable, *launch, str(LARGE / "ift.yaml"), *(f"--set={option}" for option in options)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(CONFIGS.parents[1]), "CUDA_VISIBLE_DEVICES": ""},
+        check=True,
+        timeout=600,
+    )
+    one, two = (load_file(folder / "model" / "adapter_model.safetensors") for folder in (config.output, pair))
+    assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
+    assert len((pair / "measured" / "verdicts.jsonl").read_text().splitlines()) == 2
+    assert json.loads((pair / "result.json").read_text())["overall"]["num"] == 2
+    assert json.loads((config.output / "result.json").read_text()) == {"samples": 16}

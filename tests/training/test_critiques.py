@@ -1,11 +1,13 @@
 """Critiques with the answer in view: asked for, checked by a reader without it, stored and read back."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from genrm.engines.contract import Completion, OnText, Prompt, Sampling
 from genrm.engines.fake import FakeEngine
@@ -13,7 +15,10 @@ from training import critiques
 from training.critiques import CritiqueConfig, gold_label, read_critiques, write_critiques
 from training.jobs.config import read_config
 from training.jobs.run_folder import RunFolder
+from training.preferences import vl_genrm
+from training.preferences.vl_genrm import PreferenceConfig
 from training.sources import Pair, read_pairs
+from training.tables import SourceError
 
 HINT = "Hint, not to be mentioned: the better response is"
 
@@ -21,9 +26,11 @@ HINT = "Hint, not to be mentioned: the better response is"
 class Writer(FakeEngine):
     """Follows the hint of a guided prompt; as a reader it believes or doubts what stands before the verdict."""
 
-    def __init__(self, *, believes: float = 0.9, text: str = "Looked.", obeys: bool = True) -> None:
+    def __init__(
+        self, *, believes: float = 0.9, text: str = "Looked.", ending: str = "Verdict: {}", obeys: bool = True
+    ) -> None:
         super().__init__()
-        self.believes, self.text, self.obeys = believes, text, obeys
+        self.believes, self.text, self.ending, self.obeys = believes, text, ending, obeys
         self.seen: list[Prompt] = []
 
     async def complete(
@@ -40,7 +47,7 @@ class Writer(FakeEngine):
         if HINT in prompt.tail:
             told = "First" if f"{HINT} First" in prompt.tail else "Second"
             label = told if self.obeys else {"First": "Second", "Second": "First"}[told]
-            return replace(completion, text=f"{self.text}\nVerdict: {label}")
+            return replace(completion, text=f"{self.text}\n{self.ending.format(label)}")
         if prompt.answer_prefix:
             first = self.believes if self._gold_is_first(prompt) else 1 - self.believes
             return replace(completion, label_logprobs=(log(first), log(1 - first)))
@@ -80,6 +87,55 @@ async def test_a_critique_against_the_gold_verdict_or_with_the_hint_in_it_is_dro
     _, leaked = await write_critiques(Writer(text="As the hint says."), make_pairs(2), config(per_order=1), seed=0)
     assert disobeyed["without the gold verdict"] == 4
     assert leaked["hint mentioned"] == 4
+
+
+async def test_a_text_about_detectors_is_dropped_where_the_judge_would_not_see_them(make_pairs: MakePairs) -> None:
+    engine = Writer(text="The detectors report a dog.")
+    for share, dropped in ((0.0, 4), (1.0, 0)):
+        _, counts = await write_critiques(engine, make_pairs(2), config(per_order=1, evidence_share=share), seed=0)
+        assert counts["hint mentioned"] == dropped
+
+
+async def test_whatever_adorned_or_followed_the_verdict_is_left_out(make_pairs: MakePairs) -> None:
+    engine = Writer(ending="### **Verdict: {}**\nThat is all.")
+    kept, _ = await write_critiques(engine, make_pairs(1), config(per_order=1), seed=0)
+    assert {item.text for item in kept} == {"Looked.\nVerdict: First", "Looked.\nVerdict: Second"}
+
+
+async def test_a_pair_without_a_readable_image_is_counted_and_named(
+    rows_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (rows_file.parent / "1.png").unlink()
+    kept, counts = await write_critiques(Writer(), read_pairs(str(rows_file), limit=3).rows, config(), seed=0)
+    assert counts["unusable pair"] == 1
+    assert {item.id for item in kept} == {"p0", "p2"}
+    assert "Row p1 was skipped" in caplog.text
+
+
+def test_a_description_is_not_asked_what_it_owes_to_the_hint() -> None:
+    assert config().looks_at_hint
+    assert not config(style="descriptive").looks_at_hint
+    assert not config(style="none", engine={"url": "http://localhost:1/v1"}).looks_at_hint
+    with pytest.raises(ValidationError, match="max_hint_dependence to null"):
+        config(engine={"url": "http://localhost:1/v1"})
+
+
+def test_other_processes_leave_the_work_to_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    (tmp_path / "result.json").write_text("{}")
+    critiques.run(config(), RunFolder(tmp_path))
+    vl_genrm.run(PreferenceConfig(output=tmp_path, source="unused"), RunFolder(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_critiques_of_other_pairs_and_folders_without_any_are_refused(rows_file: Path, tmp_path: Path) -> None:
+    pairs = read_pairs(str(rows_file)).rows
+    with pytest.raises(SourceError, match=r"holds no critiques\.jsonl"):
+        read_critiques(tmp_path, pairs)
+    row = {"id": "strange", "first": "A", "text": "", "weight": 1.0, "with_evidence": False}
+    (tmp_path / "critiques.jsonl").write_text(json.dumps({"counts": {}, "critiques": [row]}) + "\n")
+    with pytest.raises(SourceError, match="of the pair 'strange', which is not among"):
+        read_critiques(tmp_path, pairs)
 
 
 async def test_neither_reader_sees_hint_or_evidence(rows_file: Path) -> None:

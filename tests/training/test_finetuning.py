@@ -1,6 +1,8 @@
 """Fine-tuning the shipped base on a few samples: it learns, resumes, and leaves what can be served."""
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,12 @@ from pydantic import ValidationError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from genrm.engines.in_process import InProcessEngine
-from genrm.engines.loading import choose_placement, load_model
+from genrm.engines.loading import Placement, choose_placement, load_model
 from genrm.prompts import render_prompt
+from training import finetuning
 from training.engines import EngineChoice, open_engine
-from training.finetuning import FineTuning, fine_tune
+from training.finetuning import FineTuning, fine_tune, trained_choice
+from training.jobs.config import ConfigError
 from training.losses import IGNORED
 from training.samples import Collator, Sample
 from training.sources import Pair
@@ -106,9 +110,46 @@ def test_a_killed_training_ends_with_the_same_weights(
     whole = fine_tune(EngineChoice(), samples, settings, tmp_path / "whole", seed=3)
     with pytest.raises(KeyboardInterrupt):
         fine_tune(EngineChoice(), samples, settings, tmp_path / "killed", seed=3, callbacks=[Losses(dies_at=3)])
+    torn = tmp_path / "killed" / "checkpoints" / "checkpoint-3"  # as a kill leaves it that came while it was written
+    shutil.copytree(torn.with_name("checkpoint-2"), torn, ignore=shutil.ignore_patterns("trainer_state.json"))
     resumed = fine_tune(EngineChoice(), samples, settings, tmp_path / "killed", seed=3)
     one, other = weights_of(whole), weights_of(resumed)
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_what_was_trained_runs_in_this_process_whoever_ran_the_start() -> None:
+    start = EngineChoice(model="org/model", url="http://localhost:1/v1")
+    for settings in (FineTuning(), FineTuning(method="full")):
+        assert trained_choice(start, settings, Path("out")).url is None
+    with pytest.raises(ValidationError, match="name it as model"):
+        EngineChoice(url="http://localhost:1/v1", adapter="org/adapter")
+
+
+@pytest.mark.parametrize(("sizes", "expected"), [((32, 2), (2, 4)), ((24, 4), (3, 2)), ((8, 32), (2, 1))])
+def test_processes_share_a_batch_exactly(
+    sizes: tuple[int, int], expected: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finetuning, "num_processes", lambda: 4)
+    settings = FineTuning(batch_size=sizes[0], micro_batch_size=sizes[1])
+    arguments = finetuning._arguments(settings, tmp_path, seed=0, num_samples=64)
+    assert (arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps) == expected
+    with pytest.raises(ConfigError, match="which 4 processes cannot share alike"):
+        finetuning._arguments(FineTuning(batch_size=30), tmp_path, seed=0, num_samples=64)
+
+
+def test_weights_that_learn_are_float32_also_where_the_model_would_run_in_bfloat16(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def choose(*, dtype: str, **_: str) -> Placement:
+        placement = choose_placement(device="cpu", dtype="float32", attention="sdpa")
+        return replace(placement, dtype=torch.bfloat16) if dtype == "auto" else placement
+
+    monkeypatch.setattr(finetuning, "choose_placement", choose)
+    for settings, dtype in ((FineTuning(), torch.bfloat16), (FineTuning(method="full"), torch.float32)):
+        model, _ = finetuning._load(EngineChoice(), settings)
+        assert model.dtype == dtype
+        trained = finetuning._with_lora(model, EngineChoice(), settings) if settings.method == "lora" else model
+        assert {p.dtype for p in trained.parameters() if p.requires_grad} == {torch.float32}
 
 
 def test_muon_with_lora_is_refused() -> None:

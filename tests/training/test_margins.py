@@ -62,8 +62,13 @@ def test_labels_are_balanced_and_groups_capped() -> None:
     kept = select(scored, threshold=0.3, per_order=1, prefer="random", group_cap=2, seed=0)
     labels = Counter(item.drawn.label == item.drawn.first for item in kept)
     groups = Counter(item.drawn.group for item in kept)
-    assert abs(labels[True] - labels[False]) <= len(kept) * 0.35  # the cap on groups comes after the balance
-    assert groups["general"] <= 2 * groups["reasoning"]
+    assert labels[True] == labels[False] > 0
+    assert groups == {"general": 32, "reasoning": 16}
+
+
+def test_critiques_of_one_label_alone_are_no_balance_and_none_is_kept() -> None:
+    scored = score_margins([drawn("A", 0.99), drawn("A", 0.99, pair="q")])
+    assert select(scored, threshold=0, per_order=1, prefer="margin", group_cap=1, seed=0) == []
 
 
 def test_the_present_probability_is_the_mean_of_what_could_be_read() -> None:

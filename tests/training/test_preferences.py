@@ -1,22 +1,27 @@
 """From rows with references to labelled pairs, with experts that are told what to find."""
 
+import errno
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset
 from PIL import Image
 
 from experts.fake import FakeExpert
 from experts.panel import ExpertPanel
 from genrm.engines.fake import FakeEngine
 from training.jobs.config import read_config
+from training.jobs.files import DiskFullError
 from training.jobs.run_folder import RunFolder
 from training.preferences import vl_genrm
 from training.preferences.editing import RuleEditor
-from training.preferences.vl_genrm import PairMaker, PreferenceConfig
+from training.preferences.vl_genrm import NoPairsError, PairMaker, PreferenceConfig
 from training.sources import Example, RowError, read_pairs
 
 REFERENCES = ("There is a dog.", "There is a cat.", "There are two buses.", "There is a bird.")
@@ -87,6 +92,77 @@ async def test_rows_without_image_or_reference_are_counted_and_the_rest_goes_on(
     rows, counts = await make({"dog": 1}, [example(None), example(image=False, name="s"), example(name="t")])
     assert counts["row-unusable"] == 2
     assert {row["id"].split("#")[0] for row in rows} == {"t"}
+
+
+async def test_a_failing_expert_lets_nothing_pass() -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("no memory")
+
+    panel = ExpertPanel([FakeExpert({"dog": 1}, behave=fail)])
+    config = PreferenceConfig(output=Path("unused"), source="unused", sampled={"per_row": 0})
+    try:
+        maker = PairMaker(FakeEngine(), panel, RuleEditor(("What is there?", r) for r in REFERENCES), config)
+        rows, counts = await maker.make([example()], first_index=0)
+    finally:
+        panel.close()
+    assert rows == []
+    assert counts["not fully examined"] >= 1
+
+
+async def test_a_row_keeps_all_its_images(tmp_path: Path) -> None:
+    both = (Image.new("RGB", (32, 32), "red"), Image.new("RGB", (16, 24), "blue"))
+    rows, _ = await make(None, [replace(example(), load_images=lambda: both)])
+    vl_genrm._write_shard(tmp_path / "data" / "rows.parquet", rows)
+    loaded = read_pairs(str(tmp_path / "data")).rows[0].load()
+    assert [image.size for image in loaded.images] == [(32, 32), (16, 24)]
+
+
+def test_rows_with_one_id_give_pairs_with_ids_of_their_own(
+    rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vl_genrm, "open_engine", lambda _: FakeEngine())
+    monkeypatch.setattr(vl_genrm, "open_panel", lambda *_, **__: None)
+    rows_file.write_text(re.sub(r'"id": "p\d+"', '"id": "same"', rows_file.read_text()))
+    values = read_config(PreferenceConfig, None, [f"source={rows_file}", f"output={tmp_path / 'out'}"])
+    with RunFolder.open(values.output, values) as folder:
+        vl_genrm.run(values, folder)
+    pairs = read_pairs(str(values.output / "data")).rows
+    assert len({pair.id for pair in pairs}) == len(pairs) > 1
+
+
+def test_shards_may_be_empty_but_not_all_of_them(
+    rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vl_genrm, "open_engine", lambda _: FakeEngine())
+    monkeypatch.setattr(vl_genrm, "open_panel", lambda *_, **__: None)
+    options = [f"source={rows_file}", "rows_per_shard=10"]
+
+    def run(name: str) -> Path:
+        values = read_config(PreferenceConfig, None, [*options, f"output={tmp_path / name}"])
+        with RunFolder.open(values.output, values) as folder:
+            vl_genrm.run(values, folder)
+        return values.output
+
+    for i in range(30):
+        (rows_file.parent / f"{i}.png").unlink()
+    some = run("some")
+    assert json.loads((some / "result.json").read_text())["fates"]["row-unusable"] == 30
+    assert {pair.id.split("#")[0] for pair in read_pairs(str(some / "data")).rows} <= {f"p{i}" for i in range(30, 40)}
+    for i in range(30, 40):
+        (rows_file.parent / f"{i}.png").unlink()
+    with pytest.raises(NoPairsError, match=r"of 40 rows \(row-unusable: 40\)"):
+        run("none")
+
+
+def test_a_full_disk_under_a_shard_is_named_and_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(_: Dataset, path: str) -> None:
+        Path(path).write_bytes(b"torn")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Dataset, "to_parquet", fill)
+    with pytest.raises(DiskFullError, match=r"rows\.parquet"):
+        vl_genrm._write_shard(tmp_path / "rows.parquet", [])
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_pairs_per_row_are_capped() -> None:

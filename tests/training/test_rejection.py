@@ -9,12 +9,15 @@ import pytest
 
 from genrm.engines.contract import Completion
 from genrm.engines.fake import FakeEngine
+from genrm.errors import EngineError
 from training import rejection
 from training.engines import EngineChoice
 from training.jobs.config import read_config
 from training.jobs.run_folder import RunFolder
+from training.margins import Drawn, Scored
 from training.rejection import AllRejectedError, RejectConfig
 from training.samples import Sample
+from training.tables import SourceError
 
 
 class Training:
@@ -83,6 +86,61 @@ def test_a_round_samples_with_the_best_judge_and_trains_on_everything_kept_so_fa
     assert (output / "rounds.png").stat().st_size > 1000
     rounds = json.loads((output / "rounds.json").read_text())["rounds"]
     assert all(0 < each["retention"] <= 1 and each["promoted"] for each in rounds)
+
+
+def test_what_is_learned_ends_with_the_gold_verdict_whatever_was_drawn() -> None:
+    for text, shown in (
+        ("It is a dog.\nVerdict: Second", "It is a dog.\nVerdict: First"),
+        ("It is a dog.\n**Verdict: First**\nThe end of it was cut by the", "It is a dog.\nVerdict: First"),
+        ("Verdict: First", "Verdict: First"),
+    ):
+        drawn = Drawn(pair_id="p", group="", label="A", first="A", text=text, probability=0.8)
+        assert rejection._stored(Scored(drawn=drawn, margin=0.6), 0.4)["text"] == shown
+
+
+def test_a_round_without_a_readable_image_says_that_all_were_rejected_and_names_the_rows(
+    rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    Training(monkeypatch, [0.5], engine=FakeEngine())
+    for image in rows_file.parent.glob("*.png"):
+        image.unlink()
+    with pytest.raises(AllRejectedError, match="None of 0 critiques"):
+        run(rows_file, tmp_path / "out")
+    assert "Row p3 was skipped: its image '3.png' cannot be read" in caplog.text
+
+
+def test_an_engine_without_probabilities_is_refused_before_it_samples(
+    rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = Training(monkeypatch, [0.5], engine=FakeEngine(has_logprobs=False))
+    with pytest.raises(EngineError, match="served without log-probabilities"):
+        run(rows_file, tmp_path / "out")
+    assert training.num_completions == 0
+
+
+def test_pairs_that_share_an_id_are_refused(rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Training(monkeypatch, [0.5], engine=FakeEngine())
+    rows_file.write_text(rows_file.read_text().replace('"p7"', '"p6"'))
+    with pytest.raises(SourceError, match="1 ids belong to several pairs, 'p6' for one"):
+        run(rows_file, tmp_path / "out")
+
+
+def test_other_processes_wait_for_what_the_first_one_chose_and_train_on_the_same(
+    rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Training(monkeypatch, [0.5, 0.7, 0.9], engine=FakeEngine())
+    output = run(rows_file, tmp_path / "out")
+    written = {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
+    monkeypatch.setenv("RANK", "1")
+    other = Training(monkeypatch, [0.5, 0.7, 0.9], engine=FakeEngine())
+    run(rows_file, output)
+
+    def shown(samples: list[list[Sample]]) -> list[list[tuple[str, str, str]]]:
+        return [[(s.pair.id, s.first, s.text) for s in each] for each in samples]
+
+    assert shown(other.samples) == shown(first.samples)
+    assert other.num_completions == 0
+    assert written == {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
 
 
 def test_rounds_from_the_base_start_there(rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,6 +94,14 @@ def test_pictures_are_read_when_a_row_is_used_and_by_our_own_rules(tmp_path: Pat
             pairs[name].load()
 
 
+def test_a_preferred_answer_serves_as_reference_and_an_empty_list_is_no_picture(tmp_path: Path) -> None:
+    rows = [{"id": "a", "question": "What is it?", "chosen": "A cat.", "rejected": "A dog.", "images": []}]
+    (example,) = read_examples(write_rows(tmp_path / "rows.jsonl", rows)).rows
+    assert example.reference == "A cat."
+    with pytest.raises(RowError, match="no image"):
+        example.load_images()
+
+
 def test_pictures_may_lie_in_another_folder(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.png").write_bytes(png())

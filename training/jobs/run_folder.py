@@ -13,7 +13,6 @@ Under `accelerate launch` every process opens the folder, but only the first one
 have no effect. Waiting for each other is the job's business.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +24,7 @@ from genrm.errors import GenRMError
 from training.jobs.config import ConfigError, JobConfig, dump_config, flatten, parse_yaml, read_mapping
 from training.jobs.environment import describe_environment
 from training.jobs.files import append_json_line, naming_full_disk, read_json, read_json_lines, write_json, write_text
+from training.jobs.processes import is_first_process
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -61,7 +61,7 @@ class RunFolder:
         If nothing was written yet but what this function writes, another configuration may take its place. Raises
         FolderInUseError, ConfigChangedError, ConfigError if there can be no such folder, and DiskFullError.
         """
-        folder = cls(output, writes=os.environ.get("RANK", "0") == "0")
+        folder = cls(output, writes=is_first_process())
         if folder._writes:
             folder._take()
             try:

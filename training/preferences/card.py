@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from training.jobs.files import write_text
 from training.jobs.run_folder import RESULT, RunFolder
 from training.statistics import Estimate, share_with_interval
 from training.tables import open_table
@@ -30,8 +31,8 @@ def write_card(folder: RunFolder, fates: Mapping[str, int], *, seed: int) -> Non
         "words": {role: _lengths([row[role] for row in rows]) for role in ("chosen", "rejected")},
         "blind": blind_classifiers(rows, seed=seed),
     }
+    write_text(folder.path / CARD, _render(result))
     folder.write_json(RESULT, result)
-    (folder.path / CARD).write_text(_render(result), encoding="utf-8")
 
 
 def blind_classifiers(rows: Sequence[Mapping[str, Any]], *, seed: int = 0) -> dict[str, Estimate]:

@@ -19,7 +19,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from tqdm import tqdm
 from experts.contract import Expert
 from experts.panel import ExpertPanel
 from genrm.engines.contract import Engine, Prompt, Sampling
+from genrm.errors import GenRMError
 from genrm.evidence import Examination
 from genrm.shipped import expert_folder
 from genrm.types import Comparison
@@ -38,16 +39,21 @@ from training.jobs.config import JobConfig, Section
 from training.jobs.files import replacing
 from training.jobs.job import Job
 from training.jobs.plan import Plan, PlannedStep
-from training.jobs.run_folder import RunFolder
+from training.jobs.processes import is_first_process, wait_for
+from training.jobs.run_folder import RESULT, RunFolder
 from training.preferences.card import write_card
 from training.preferences.editing import RuleEditor
 from training.preferences.filters import PASSED, Outcome, check_pair
-from training.sources import Example, RowError, read_examples
+from training.sources import Example, RowError, Skipped, log_skipped, read_examples
 
 DATA = "data"
 _SECONDS_PER_ROW = 0.04
 """Of experts, about, whatever the model."""
 _WORDS = re.compile(r"\w+")
+
+
+class NoPairsError(GenRMError, ValueError):
+    """No candidate passed. The message counts what became of each; mend the source, the images or the filters."""
 
 
 class Sampled(Section):
@@ -103,14 +109,17 @@ class PairMaker:
     async def make(self, examples: Sequence[Example], *, first_index: int) -> tuple[list[dict[str, Any]], Counter[str]]:
         """Rows for Parquet, and how many candidates met which fate. first_index: of the block's first row."""
         counts: Counter[str] = Counter()
+        skipped: list[Skipped] = []
         usable: list[tuple[Example, str, tuple[Image, ...]]] = []
         for example in examples:
             try:
                 if example.reference is None:
                     raise RowError("it has no reference answer.")
                 usable.append((example, example.reference, example.load_images()))
-            except RowError:
+            except RowError as error:
                 counts["row-unusable"] += 1
+                skipped.append(Skipped(id=example.id, reason=str(error)))
+        log_skipped(skipped)
         answers = await self._sample([(e.question, images) for e, _, images in usable], seed=first_index)
         blocks = await asyncio.gather(
             *(
@@ -161,11 +170,14 @@ class PairMaker:
                 images=images, question=example.question, response_a=reference, response_b=candidate.text
             )
             examination = Examination() if self._panel is None else await self._panel.examine(comparison)
+            if examination.warnings:  # an expert that failed has contradicted nobody, which must not count as passing
+                counts["not fully examined"] += 1
+                continue
             outcome = check_pair(examination.evidence)
             counts[f"{'sampled' if candidate.error_kind == 'sampled' else 'edited'}: {outcome}"] += 1
             if self._passes(candidate, outcome):
                 number = len(rows)
-                rows.append(_row(example, reference, candidate, examination, outcome, images[0], number=number))
+                rows.append(_row(example, reference, candidate, examination, outcome, images, number=number))
         counts["over the cap of pairs per row"] += max(0, len(rows) - self._config.pairs_per_row)
         return rows[: self._config.pairs_per_row]
 
@@ -181,17 +193,39 @@ def words_of(text: str) -> str:
 
 
 def run(config: PreferenceConfig, folder: RunFolder) -> None:
-    """Make all shards and the card."""
+    """Make all shards and the card; the first process does. Raises NoPairsError if no pair was made."""
+    from pyarrow.parquet import read_metadata
+
+    if not is_first_process():
+        wait_for(folder.path / RESULT)
+        return
     found = read_examples(config.source, images=config.images, limit=config.limit)
-    editor = RuleEditor((e.question, e.reference) for e in found.rows if e.reference is not None)
-    blocks = range(0, len(found.rows), config.rows_per_shard)
+    examples = _with_own_ids(found.rows)
+    editor = RuleEditor((e.question, e.reference) for e in examples if e.reference is not None)
+    blocks = range(0, len(examples), config.rows_per_shard)
     todo = [start for start in blocks if not folder.is_done(_shard(start))]
     if todo:
-        asyncio.run(_make_shards(config, folder, found.rows, editor, todo))
+        asyncio.run(_make_shards(config, folder, examples, editor, todo))
     fates: Counter[str] = Counter({"row-skipped": len(found.skipped)})
     for start in blocks:
         fates.update(folder.result_of(_shard(start)))
+    if not any(read_metadata(path).num_rows for path in (folder.path / DATA).glob("*.parquet")):
+        counted = ", ".join(f"{name}: {number:,}" for name, number in sorted(fates.items()) if number)
+        raise NoPairsError(
+            f"No pair was made of {len(examples):,} rows ({counted}). Look at the fate that most met: images and "
+            "references that are missing, or experts that do not know the objects (experts.models)."
+        )
     write_card(folder, dict(fates), seed=config.seed)
+
+
+def _with_own_ids(examples: Sequence[Example]) -> list[Example]:
+    """The rows, each with an id of its own, which pairs are named after: a repeated one gets the row's number."""
+    seen: set[str] = set()
+    own = []
+    for number, example in enumerate(examples):
+        own.append(replace(example, id=f"{example.id}-{number}") if example.id in seen else example)
+        seen.add(own[-1].id)
+    return own
 
 
 async def _make_shards(
@@ -240,14 +274,14 @@ def _row(
     candidate: Candidate,
     examination: Examination,
     outcome: Outcome,
-    image: Image,
+    images: Sequence[Image],
     *,
     number: int,
 ) -> dict[str, Any]:
     evidence = examination.evidence.model_dump(mode="json")
     return {
         "id": f"{example.id}#{number}",
-        "image": {"bytes": _encode(image), "path": None},
+        "images": [{"bytes": _encode(image), "path": None} for image in images],
         "question": example.question,
         "chosen": reference,
         "rejected": candidate.text,
@@ -269,13 +303,13 @@ def _encode(image: Image) -> bytes:
 
 
 def _write_shard(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    from datasets import Dataset, Features, Value
+    from datasets import Dataset, Features, List, Value
     from datasets import Image as ImageFeature
 
     texts = ("id", "question", "chosen", "rejected", "group", "error_kind", "chosen_by", "rejected_by", "passed")
     columns = (*texts, "evidence_chosen", "evidence_rejected", "sightings")
-    features = Features({"image": ImageFeature(), **{name: Value("string") for name in columns}})
-    data_set = Dataset.from_list([dict(row) for row in rows], features=features)
+    features = Features({"images": List(ImageFeature()), **{name: Value("string") for name in columns}})
+    data_set = Dataset.from_dict({name: [row[name] for row in rows] for name in features}, features=features)
     with replacing(path) as new:
         data_set.to_parquet(str(new))
 

@@ -200,6 +200,19 @@ def test_an_adapter_of_another_model_is_refused(
         load_model(str(random_folder), adapter=str(adapter), placement=cpu)
 
 
+def test_an_adapter_that_names_another_base_is_refused_with_both_names(
+    random_folder: Path, make_adapter: Callable[..., Path], cpu: Placement, tmp_path: Path
+) -> None:
+    adapter = make_adapter()
+    settings = json.loads((adapter / "adapter_config.json").read_text())
+    settings["base_model_name_or_path"] = "someone/Other-VL-7B"
+    (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    with pytest.raises(ModelLoadError, match=f"trained on someone/Other-VL-7B, not on {random_folder}"):
+        load_model(str(random_folder), adapter=str(adapter), placement=cpu)
+    base = shutil.copytree(random_folder, tmp_path / "other-vl-7b")  # the same name in another place
+    load_model(str(base), adapter=str(adapter), placement=cpu)
+
+
 def test_an_adapter_for_layers_that_are_not_there_is_refused(
     random_folder: Path, make_adapter: Callable[..., Path], cpu: Placement
 ) -> None:

@@ -1,0 +1,71 @@
+"""Whether a training loop that is killed again and again ends where an unbroken one does.
+
+Runs `vl-genrm train loop` on a small part of the pocket world twice with the same seed: once in peace, once with
+`kill -9` at random moments and the same command again. Compared are the final figures, every sampled critique, and how
+often each block of pairs was sampled.
+
+Run: `python bench/loop_resume.py`, `python bench/loop_resume.py --kills 5 --seed 1`. About four minutes on 2 cores.
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+CONFIG = Path(__file__).parents[1] / "training" / "configs" / "pocket" / "loop.yaml"
+SMALL = (
+    "source=pocket:train?n=120&seed=3", "measuring.limit=60", "pairs_for_ift=120", "preferences.rows_per_shard=24",
+    "critiques.pairs_per_block=24", "ift.training.checkpoint_every=2", "ift.training.epochs=1", "reject.rounds=1",
+    "reject.pairs_per_round=64", "reject.pairs_per_block=16", "reject.training.checkpoint_every=2",
+    "reject.threshold=0", "reject.training.epochs=0.5",
+)  # fmt: skip
+COMPARED = ("result.json", "critiques/written.jsonl", "critiques/critiques.jsonl", "reject/round-1-sampled.jsonl")
+
+
+def main() -> None:
+    """Run both, compare, and exit with 1 if they differ."""
+    parser = argparse.ArgumentParser(description="Kill a training loop at random moments and compare with a whole one.")
+    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        whole, killed = Path(folder) / "whole", Path(folder) / "killed"
+        started = time.perf_counter()
+        subprocess.run(command(whole, arguments.seed), check=True, stderr=subprocess.DEVNULL)  # noqa: S603 - our own
+        seconds = time.perf_counter() - started
+        print(f"unbroken: {seconds:.0f} s")
+        rng = random.Random(arguments.seed)
+        for number in range(arguments.kills):
+            process = subprocess.Popen(command(killed, arguments.seed), stderr=subprocess.DEVNULL)  # noqa: S603 - as above
+            wait = rng.uniform(0.15, 0.35) * seconds
+            try:
+                process.wait(wait)
+                print(f"kill {number + 1}: it was done before")
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                print(f"kill {number + 1} after {wait:.0f} s: {done(killed)}")
+        subprocess.run(command(killed, arguments.seed), check=True, stderr=subprocess.DEVNULL)  # noqa: S603 - as above
+        different = [name for name in COMPARED if (whole / name).read_bytes() != (killed / name).read_bytes()]
+        print(f"different: {', '.join(different) or 'nothing'}")
+        sys.exit(bool(different))
+
+
+def command(output: Path, seed: int) -> list[str]:
+    """The loop's command line."""
+    settings = [word for setting in (*SMALL, f"output={output}", f"seed={seed}") for word in ("--set", setting)]
+    return [sys.executable, "-m", "genrm.cli", "train", "loop", str(CONFIG), *settings]
+
+
+def done(folder: Path) -> str:
+    """Which stages are finished."""
+    state = folder / "state.json"
+    return ", ".join(json.loads(state.read_text(encoding="utf-8"))) or "no stage done" if state.exists() else "no stage"
+
+
+if __name__ == "__main__":
+    main()

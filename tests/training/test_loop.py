@@ -1,0 +1,84 @@
+"""The whole loop: what its stages are told, that they run once each, and what it reports."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training import critiques, ift, loop, rejection
+from training.jobs.config import ConfigError, JobConfig, read_config
+from training.jobs.job import Job
+from training.jobs.run_folder import RESULT, RunFolder
+from training.loop import LoopConfig, stages_of
+from training.preferences import vl_genrm
+
+SHARE = {"value": 0.5, "low": 0.4, "high": 0.6, "num": 10}
+
+
+def read(output: Path, *settings: str) -> LoopConfig:
+    common = ["source=rows.jsonl", f"output={output}", "measuring.pairs=held-out.jsonl", "seed=7"]
+    return read_config(LoopConfig, None, [*common, *settings])
+
+
+def test_stages_are_told_what_they_share_and_where_the_one_before_left_its_work(tmp_path: Path) -> None:
+    config = read(tmp_path, "pairs_for_ift=10", "engine.model=base", "ift.training.method=full", "reject.rounds=3")
+    preferences, written, first, second = stages_of(config)
+    assert second is not None
+    assert {preferences.seed, written.seed, first.seed, second.seed} == {7}
+    assert written.pairs == first.pairs == second.pairs == str(preferences.output / "data")
+    assert written.limit == second.skip_pairs == 10
+    assert first.critiques == second.first_samples == written.output
+    assert second.engine.model == str(first.output / "model")
+    assert second.rounds == 3
+    assert second.measuring == first.measuring == config.measuring
+
+
+def test_an_adapter_of_stage_1_goes_on_with_its_base(tmp_path: Path) -> None:
+    *_, first, second = stages_of(read(tmp_path, "engine.model=base"))
+    assert second is not None
+    assert (second.engine.model, second.engine.adapter) == ("base", str(first.output / "model"))
+
+
+def test_a_typo_in_the_section_of_a_stage_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="per_order"):
+        read(tmp_path, "critiques.per_oder=2")
+
+
+def test_every_stage_runs_once_and_the_ladder_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def stand_in(name: str, job: Job[Any]) -> Job[Any]:
+        def run(config: JobConfig, folder: RunFolder) -> None:
+            ran.append(name)
+            if name == "reject" and ran.count("reject") == 1:
+                raise KeyboardInterrupt
+            folder.write_json(RESULT, {"overall": SHARE, "rounds": {"0": {}, "1": {"overall": SHARE}}})
+
+        return Job(schema=job.schema, plan=job.plan, run=run)
+
+    modules: dict[str, Any] = {
+        "preferences": vl_genrm, "critiques": critiques, "ift": ift, "reject": rejection,
+    }  # fmt: skip
+    for name, module in modules.items():
+        monkeypatch.setattr(module, "JOB", stand_in(name, module.JOB))
+    measure: Callable[..., dict[str, Any]] = lambda *_: {"figures": {"overall": SHARE}}  # noqa: E731
+    monkeypatch.setattr(loop, "measure", measure)
+
+    def start() -> None:
+        config = read(tmp_path)
+        with RunFolder.open(tmp_path, config) as folder:
+            loop.run(config, folder)
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    start()
+    assert ran == ["preferences", "critiques", "ift", "reject", "reject"]
+    result = json.loads((tmp_path / RESULT).read_text())
+    assert list(result["ladder"]) == ["base", "stage 1", "round 1"]
+    assert result["final"] == {"overall": SHARE}
+
+
+def test_without_stage_2_the_first_is_final(tmp_path: Path) -> None:
+    assert stages_of(read(tmp_path, "reject=null"))[3] is None

@@ -1,0 +1,139 @@
+"""All stages of the loop in one job: preferences, critiques, stage 1, stage 2, each in a folder of its own.
+
+What the stages share (model, experts' source, held-out pairs, seed, paths between them) is said once. A killed loop
+goes on inside the stage that it was in. Studies of whole recipes run this job; a researcher may as well call the
+stages one by one.
+
+Run: `vl-genrm train loop CONFIG`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from pydantic import Field, model_validator
+
+from training import critiques, ift, rejection
+from training.critiques import CritiqueConfig
+from training.engines import EngineChoice
+from training.finetuning import plan_training, trained_choice
+from training.ift import IftConfig
+from training.jobs.config import JobConfig, read_config
+from training.jobs.job import Job
+from training.jobs.plan import Plan, PlannedStep
+from training.jobs.processes import wait_for
+from training.jobs.run_folder import RESULT, RunFolder
+from training.measuring import Measuring, measure
+from training.preferences import vl_genrm
+from training.preferences.vl_genrm import DATA, PreferenceConfig
+from training.rejection import RejectConfig
+
+C = TypeVar("C", bound=JobConfig)
+
+
+class LoopConfig(JobConfig):
+    """Settings of the job. A stage's section has the keys of that stage's own configuration, but for those here."""
+
+    source: str = Field(description="Rows with image, question and reference.")
+    engine: EngineChoice = Field(EngineChoice(), description="The base: it answers, criticises and is trained.")
+    measuring: Measuring = Field(description="Held-out pairs that every step is measured on.")
+    pairs_for_ift: int = Field(4000, ge=1, description="Pairs for stage 1; stage 2 takes those after them.")
+    preferences: dict[str, Any] = Field({}, description="Section of `train preferences`.")
+    critiques: dict[str, Any] = Field({}, description="Section of `train critiques`.")
+    ift: dict[str, Any] = Field({}, description="Section of `train ift`.")
+    reject: dict[str, Any] | None = Field({}, description="Section of `train reject`; null: no stage 2.")
+
+    @model_validator(mode="after")
+    def _check_stages(self) -> Self:
+        stages_of(self)
+        return self
+
+
+def stages_of(config: LoopConfig) -> tuple[PreferenceConfig, CritiqueConfig, IftConfig, RejectConfig | None]:
+    """The configurations of the stages. Raises ConfigError for a key that a stage does not know."""
+    output, shared = config.output, {"seed": config.seed, "engine": config.engine.model_dump()}
+    measuring = config.measuring.model_dump()
+    pairs = str(output / "preferences" / DATA)
+    preferences = _stage(
+        PreferenceConfig, config.preferences, {**shared, "source": config.source, "output": output / "preferences"}
+    )
+    written = _stage(
+        CritiqueConfig,
+        config.critiques,
+        {**shared, "pairs": pairs, "limit": config.pairs_for_ift, "output": output / "critiques"},
+    )
+    first = _stage(
+        IftConfig,
+        config.ift,
+        {**shared, "pairs": pairs, "critiques": output / "critiques", "measuring": measuring, "output": output / "ift"},
+    )
+    if config.reject is None:
+        return preferences, written, first, None
+    second = _stage(
+        RejectConfig,
+        config.reject,
+        {
+            **shared,
+            "engine": trained_choice(config.engine, first.training, first.output).model_dump(),
+            "pairs": pairs,
+            "skip_pairs": config.pairs_for_ift,
+            "first_samples": output / "critiques",
+            "measuring": measuring,
+            "output": output / "reject",
+        },
+    )
+    return preferences, written, first, second
+
+
+def run(config: LoopConfig, folder: RunFolder) -> None:
+    """All stages that are not done, then the ladder: base, stage 1, and each round."""
+    preferences, written, first, second = stages_of(config)
+    stages: list[tuple[str, Job[Any], JobConfig | None]] = [
+        ("preferences", vl_genrm.JOB, preferences),
+        ("critiques", critiques.JOB, written),
+        ("ift", ift.JOB, first),
+        ("reject", rejection.JOB, second),
+    ]
+    for name, job, values in stages:
+        if values is not None and not folder.is_done(name):
+            with RunFolder.open(values.output, values) as inner:
+                job.run(values, inner)
+            folder.mark_done(name)
+    ladder = {"base": measure(config.engine, config.measuring, folder.path / "base")["figures"]}
+    wait_for(first.output / RESULT)
+    ladder["stage 1"] = final = RunFolder(first.output).read_json(RESULT)
+    if second is not None:
+        wait_for(second.output / RESULT)
+        final = RunFolder(second.output).read_json(RESULT)
+        ladder |= {f"round {number}": figures for number, figures in final["rounds"].items() if number != "0"}
+    folder.write_json(RESULT, {"final": {k: v for k, v in final.items() if k != "rounds"}, "ladder": ladder})
+
+
+def _stage(schema: type[C], section: Mapping[str, Any], given: Mapping[str, Any]) -> C:
+    """The configuration of one stage; what the loop decides wins over the section."""
+    values = {**section, **{key: str(value) if isinstance(value, Path) else value for key, value in given.items()}}
+    return read_config(schema, None, [f"{key}={_as_yaml(value)}" for key, value in values.items()])
+
+
+def _as_yaml(value: object) -> str:
+    import yaml
+
+    return yaml.safe_dump(value, default_flow_style=True, width=10**9).removesuffix("\n...\n").strip()
+
+
+def _plan(config: LoopConfig) -> Plan:
+    """Stage 2 is planned for its last round, as if all pairs were there."""
+    preferences, written, first, second = stages_of(config)
+    num_pairs, rate = config.pairs_for_ift, config.engine.readings_per_second
+    readings = 2 * num_pairs * (written.per_order + 1)
+    steps = [
+        *vl_genrm.JOB.plan(preferences).steps,
+        PlannedStep(
+            name="critiques", detail=f"{num_pairs:,} pairs at most", num_tokens=300 * readings, seconds=readings / rate
+        ),
+        plan_training(first.training, num_samples=2 * written.keep_per_order * num_pairs),
+    ]
+    return Plan(steps=(*steps, *(rejection.JOB.plan(second).steps if second is not None else ())))
+
+
+JOB = Job(schema=LoopConfig, plan=_plan, run=run)
