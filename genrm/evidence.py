@@ -36,11 +36,21 @@ class Verifier(Protocol):
         """Evidence for both responses."""
 
 
+def support_lead(evidence: EvidencePair) -> float:
+    """By how much response A is supported better than B, in [−1, 1]; 0 where either has nothing that was checked."""
+    a, b = mean_support(evidence.A), mean_support(evidence.B)
+    return 0.0 if a is None or b is None else a - b
+
+
+def find_better_supported(evidence: EvidencePair) -> Response | None:
+    """The response that the experts alone prefer; None if they see no difference or checked only one of them."""
+    lead = support_lead(evidence)
+    return None if lead == 0 else "A" if lead > 0 else "B"
+
+
 def is_conflict(evidence: EvidencePair, preferred: Response | None) -> bool:
     """Whether the experts support the response that was not preferred clearly better."""
     if preferred is None:
         return False
-    a, b = mean_support(evidence.A), mean_support(evidence.B)
-    if a is None or b is None:
-        return False
-    return (b - a if preferred == "A" else a - b) >= CONFLICT_SUPPORT
+    lead = support_lead(evidence)
+    return (-lead if preferred == "A" else lead) >= CONFLICT_SUPPORT

@@ -19,7 +19,8 @@ from tqdm import tqdm
 from experts.contract import Expert, Inquiry
 from experts.grounding_dino import GroundingDino
 from experts.panel import ExpertPanel
-from genrm.types import Comparison, Detection, mean_support
+from genrm.evidence import find_better_supported
+from genrm.types import Comparison, Detection
 from pocket.drawing import draw_scene
 from pocket.exchanges import absent_kind, pick
 from pocket.expert_probe import match_detections
@@ -72,9 +73,8 @@ def decide_pairs(panel: ExpertPanel, split: Split, num_rows: int, *, seed: int =
                 response_b=row.response_b,
             )
             evidence = (await panel.examine(comparison)).evidence
-            a, b = mean_support(evidence.A), mean_support(evidence.B)
-            better = 0.0 if a is None or b is None else (a - b) * (1 if row.label == "A" else -1)
-            scores.append(0.5 if better == 0 else float(better > 0))
+            preferred = find_better_supported(evidence)
+            scores.append(0.5 if preferred is None else float(preferred == row.label))
         return scores
 
     scores = asyncio.run(run())

@@ -9,8 +9,8 @@ Run: `vl-genrm pocket study-experts --output docs/studies`.
 """
 
 import asyncio
+import hashlib
 import json
-import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,8 +20,9 @@ from experts.contract import Expert, Inquiry
 from experts.noisy import NoisyExpert
 from experts.panel import ExpertPanel
 from genrm.engines.contract import Engine
+from genrm.evidence import find_better_supported
 from genrm.judge import Judge, JudgeOptions
-from genrm.types import Detection, Verdict, mean_support
+from genrm.types import Detection, Verdict
 from pocket.bench import judge_rows, score
 from pocket.exchanges import Group
 from pocket.expert_bench import PAIR_KINDS
@@ -58,11 +59,11 @@ class RememberingExpert:
         self.name, self.model, self.reliability = expert.name, expert.model, expert.reliability
         self.vocabulary, self.batch_size, self.covers = expert.vocabulary, expert.batch_size, expert.covers
         self._expert = expert
-        self._known: dict[tuple[int, tuple[str, ...]], tuple[Detection, ...]] = {}
+        self._known: dict[tuple[bytes, tuple[str, ...]], tuple[Detection, ...]] = {}
 
     def detect(self, inquiries: Sequence[Inquiry]) -> list[tuple[Detection, ...]]:
         """As the expert inside."""
-        keys = [(zlib.crc32(inquiry.image.tobytes()), inquiry.phrases) for inquiry in inquiries]
+        keys = [(hashlib.sha256(inquiry.image.tobytes()).digest(), inquiry.phrases) for inquiry in inquiries]
         new = [i for i, key in enumerate(keys) if key not in self._known]
         found = self._expert.detect([inquiries[i] for i in new]) if new else []
         self._known |= {keys[i]: detections for i, detections in zip(new, found, strict=True)}
@@ -134,9 +135,8 @@ def compare_readers(rows: Sequence[Row], alone: Sequence[Verdict], helped: Seque
 
 def _expert_score(row: Row, verdict: Verdict) -> float:
     """1 if the better supported response is the right one, 0.5 without a difference."""
-    a, b = mean_support(verdict.evidence.A), mean_support(verdict.evidence.B)
-    better = 0.0 if a is None or b is None else (a - b) * (1 if row.label == "A" else -1)
-    return 0.5 if better == 0 else float(better > 0)
+    preferred = find_better_supported(verdict.evidence)
+    return 0.5 if preferred is None else float(preferred == row.label)
 
 
 def _filter(row: Row, verdict: Verdict) -> tuple[bool, bool]:

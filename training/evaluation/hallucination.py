@@ -1,6 +1,6 @@
 """Telling a response that hallucinates from one that does not: the judge, the vision experts, and both.
 
-The experts alone prefer the response whose claims they support better (`genrm.types.mean_support`); no difference, or
+The experts alone prefer the response whose claims they support better (`genrm.evidence`); no difference, or
 nothing to check, counts one half. The judge alone is asked for evidence that it does not read, which gives both at the
 price of one. Together the judge reads what the experts found. All three saw the same pairs, so their differences are
 paired.
@@ -11,7 +11,8 @@ Run: `vl-genrm eval hallucination pocket:held-out --output results`.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from genrm.types import Verdict, mean_support
+from genrm.evidence import find_better_supported
+from genrm.types import Verdict
 from training.evaluation.report import Report
 from training.evaluation.scoring import score
 from training.evaluation.setup import Setup, keep_judged
@@ -64,10 +65,8 @@ async def evaluate_hallucination(setup: Setup) -> Report:
 
 def score_experts(pair: Pair, verdict: Verdict) -> float:
     """1 if the better response is better supported, 0 if the other one is, 0.5 if neither."""
-    a, b = mean_support(verdict.evidence.A), mean_support(verdict.evidence.B)
-    if a is None or b is None or a == b:
-        return 0.5
-    return float((a > b) == (pair.label == "A"))
+    preferred = find_better_supported(verdict.evidence)
+    return 0.5 if preferred is None else float(preferred == pair.label)
 
 
 def _score_all(pairs: Sequence[Pair], verdicts: Sequence[Verdict]) -> list[float]:

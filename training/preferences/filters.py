@@ -10,9 +10,8 @@ from typing import Literal
 from genrm.types import Evidence, EvidencePair
 
 Outcome = Literal["error-seen", "not-checkable", "error-is-in-image", "chosen-not-borne-out"]
-"""The first two pass, `not-checkable` only where the error was made on purpose."""
+"""Pairs of the first kind are good; of the second, if the error was made on purpose."""
 
-PASSED: tuple[Outcome, ...] = ("error-seen", "not-checkable")
 _NOT_BORNE_OUT = ("unsupported", "contradicted")
 
 

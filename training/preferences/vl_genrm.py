@@ -43,7 +43,7 @@ from training.jobs.processes import is_first_process, wait_for
 from training.jobs.run_folder import RESULT, RunFolder
 from training.preferences.card import write_card
 from training.preferences.editing import RuleEditor
-from training.preferences.filters import PASSED, Outcome, check_pair
+from training.preferences.filters import Outcome, check_pair
 from training.sources import Example, RowError, Skipped, log_skipped, read_examples
 
 DATA = "data"
@@ -98,6 +98,11 @@ class Candidate:
     text: str
     made_by: str
     error_kind: str
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether it is the model's own answer, which may as well be right."""
+        return self.error_kind == "sampled"
 
 
 class PairMaker:
@@ -174,17 +179,16 @@ class PairMaker:
                 counts["not fully examined"] += 1
                 continue
             outcome = check_pair(examination.evidence)
-            counts[f"{'sampled' if candidate.error_kind == 'sampled' else 'edited'}: {outcome}"] += 1
-            if self._passes(candidate, outcome):
+            counts[f"{'sampled' if candidate.is_sampled else 'edited'}: {outcome}"] += 1
+            if _passes(candidate, outcome):
                 number = len(rows)
                 rows.append(_row(example, reference, candidate, examination, outcome, images, number=number))
         counts["over the cap of pairs per row"] += max(0, len(rows) - self._config.pairs_per_row)
         return rows[: self._config.pairs_per_row]
 
-    def _passes(self, candidate: Candidate, outcome: Outcome) -> bool:
-        if self._panel is None:
-            return candidate.error_kind != "sampled"  # nobody can say that a sampled answer is wrong
-        return outcome == "error-seen" or (outcome in PASSED and candidate.error_kind != "sampled")
+
+def _passes(candidate: Candidate, outcome: Outcome) -> bool:
+    return outcome == "error-seen" or (outcome == "not-checkable" and not candidate.is_sampled)
 
 
 def words_of(text: str) -> str:
