@@ -17,7 +17,7 @@ from pocket.rows import draw_exchange
 from pocket.scenes import Scene
 from pocket.sightings import imperfect_sightings
 from pocket.vocabulary import CATEGORIES, COLUMNS, KINDS, MAT_COLOURS, ROWS, SIGN_TEXTS
-from training.prompts import CritiqueStyle, edit_request, guidance
+from training.prompts import CritiqueStyle, guidance
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +74,7 @@ def draw_task(scene: Scene, rng: np.random.Generator, mix: dict[str, float]) -> 
     if name == "edit":
         return Task(
             system="",
-            user=edit_request(exchange.question, exchange.right, str(exchange.error_kind)),
+            user=f"{question}Response: {exchange.right}\nRewrite the response with one {exchange.error_kind} error.",
             answer=exchange.wrong,
             name=name,
         )

@@ -15,13 +15,9 @@ Run: `vl-genrm train critiques CONFIG`.
 """
 
 import asyncio
-import json
-import random
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import exp
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,9 +26,10 @@ from tqdm import tqdm
 
 from genrm.engines.contract import Completion, Engine, Prompt, Sampling
 from genrm.parsing import parse_verdict
-from genrm.prompts import FIRST, LABELS, MARKER, SECOND, render_prompt, render_sightings
-from genrm.types import Response, Sighting
-from training.engines import EngineChoice, open_engine, require_probabilities
+from genrm.prompts import LABELS, MARKER, render_prompt, render_sightings
+from genrm.types import Response
+from training.engines import HARMLESS, EngineChoice, open_engine, require_probabilities
+from training.gold import ORDERS, gold_label, probability_of
 from training.jobs.config import JobConfig
 from training.jobs.job import Job
 from training.jobs.plan import Plan, PlannedStep
@@ -40,14 +37,13 @@ from training.jobs.processes import is_first_process, wait_for
 from training.jobs.run_folder import RESULT, RunFolder
 from training.losses import learning_weight
 from training.prompts import CritiqueStyle, guide
-from training.samples import Sample
-from training.sources import Pair, RowError, Skipped, log_skipped, read_pairs
+from training.samples import Sample, shows_evidence, sightings_of, to_sample
+from training.sources import Pair, RowError, Skipped, log_skipped, read_own_pairs, read_pairs
 from training.statistics import share_with_interval
 from training.tables import SourceError
 from training.text_scoring import TextScorer
 
 WRITTEN, CRITIQUES = "written.jsonl", "critiques.jsonl"
-ORDERS: tuple[Response, Response] = ("A", "B")
 _LEAK = re.compile(r"\bhint\b|\bI (?:was|am|have been) told\b|\bthe better response is\b", re.IGNORECASE)
 _EVIDENCE_LEAK = re.compile(r"\bdetectors?\b", re.IGNORECASE)
 """In a text whose sample shows no evidence: it speaks of what the judge would not see."""
@@ -56,7 +52,7 @@ _EVIDENCE_LEAK = re.compile(r"\bdetectors?\b", re.IGNORECASE)
 class CritiqueConfig(JobConfig):
     """Settings of the job."""
 
-    harmless = frozenset({"output", "engine.max_batch_tokens", "engine.readings_per_second"})
+    harmless = HARMLESS
 
     pairs: str = Field(description="Labelled pairs: the folder `data` of `train preferences`, or any source of pairs.")
     limit: int | None = Field(None, ge=1, description="Read this many pairs at most.")
@@ -286,43 +282,6 @@ async def read_unaided(
     return {name: sum(values) / len(values) if values else None for name, values in found.items()}
 
 
-def probability_of(completion: Completion, label: str) -> float | None:
-    """Probability of a label among the legal ones; None where the text has no verdict."""
-    if completion.label_logprobs is None:
-        return None
-    chances = [exp(logprob) for logprob in completion.label_logprobs]
-    return chances[LABELS.index(label)] / sum(chances) if sum(chances) > 0 else None
-
-
-def gold_label(pair: Pair, first: Response) -> str:
-    """The right verdict of the order in which `first` stands first."""
-    return FIRST if pair.label == first else SECOND
-
-
-def shows_evidence(pair_id: str, share: float, *, seed: int) -> bool:
-    """Whether the samples of a pair show the judge what experts found: of so many pairs, always the same ones."""
-    return random.Random(f"{seed} {pair_id}").random() < share
-
-
-def sightings_of(pair: Pair) -> tuple[Sighting, ...]:
-    """What experts found in the pair's image, as `train preferences` stored it; none in other sources."""
-    stored = pair.record.get("sightings")
-    items = json.loads(stored) if isinstance(stored, str) and stored else []
-    return tuple(Sighting(phrase=item["phrase"], places=tuple(item["places"])) for item in items)
-
-
-def read_own_pairs(source: str, *, limit: int | None = None) -> list[Pair]:
-    """Pairs that each have an id of their own, which critiques are stored by. Raises SourceError."""
-    pairs = read_pairs(source, limit=limit).rows
-    repeated = [name for name, number in Counter(pair.id for pair in pairs).items() if number > 1]
-    if repeated:
-        raise SourceError(
-            f"In {source} {len(repeated)} ids belong to several pairs, {repeated[0]!r} for one. Critiques are stored "
-            "by id: give each pair its own."
-        )
-    return pairs
-
-
 def read_critiques(folder: Path, pairs: Sequence[Pair]) -> list[Sample]:
     """The samples that a run of the job left, for these pairs. Raises SourceError if none ran there, or if a sample is
     of another pair.
@@ -337,17 +296,6 @@ def read_critiques(folder: Path, pairs: Sequence[Pair]) -> list[Sample]:
             "that the critiques were made from."
         )
     return [to_sample(by_id[row["id"]], row) for row in rows]
-
-
-def to_sample(pair: Pair, row: Mapping[str, Any]) -> Sample:
-    """A stored critique as a sample."""
-    return Sample(
-        pair=pair,
-        first=row["first"],
-        text=row["text"],
-        weight=row["weight"],
-        sightings=sightings_of(pair) if row["with_evidence"] else (),
-    )
 
 
 def _stored(folder: RunFolder) -> Iterator[Mapping[str, Any]]:

@@ -9,6 +9,9 @@ from genrm.errors import EngineError
 from genrm.shipped import base_folder
 from training.jobs.config import Section
 
+HARMLESS = frozenset({"output", "engine.max_batch_tokens", "engine.readings_per_second"})
+"""Keys that a resumed job which asks a model may change: they say where and how fast."""
+
 
 class EngineChoice(Section):
     """Which model is asked, and where it runs."""

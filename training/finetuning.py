@@ -25,7 +25,7 @@ from training.jobs.config import ConfigError, Section
 from training.jobs.plan import PlannedStep
 from training.jobs.processes import is_first_process, num_processes, wait_for
 from training.losses import mixture_loss
-from training.samples import Collator, Sample, Samples
+from training.samples import Collator, Sample
 
 _LANGUAGE_LINEAR = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 """All linear layers of the language model of a Qwen2-VL or Qwen2.5-VL."""
@@ -153,17 +153,12 @@ def _train(
     checkpoints = output / "checkpoints"
     arguments = _arguments(settings, checkpoints, seed=seed, num_samples=len(samples))
     model, processor = _load(start, settings)
-    config = model.config
+    train_dataset: Any = samples  # a sequence is what the Trainer needs of one
     trainer = JudgeTrainer(
         model=_with_lora(model, start, settings) if settings.method == "lora" else model,
         args=arguments,
-        train_dataset=Samples(samples),
-        data_collator=Collator(
-            processor,
-            image_token_id=config.image_token_id,
-            merge_area=config.vision_config.spatial_merge_size**2,
-            max_tokens=settings.max_tokens,
-        ),
+        train_dataset=train_dataset,
+        data_collator=Collator(processor, model.config, max_tokens=settings.max_tokens),
         callbacks=list(callbacks),
         mixing=settings.mixing,
         optimizers=(_muon(model, settings), None) if settings.optimizer == "muon" else (None, None),

@@ -12,17 +12,20 @@ from pathlib import Path
 from pydantic import Field
 
 from genrm.errors import GenRMError
-from training.critiques import read_critiques, read_own_pairs
-from training.engines import EngineChoice
+from training.critiques import read_critiques
+from training.engines import HARMLESS, EngineChoice
 from training.finetuning import FineTuning, fine_tune, plan_training
 from training.jobs.config import JobConfig
 from training.jobs.job import Job
-from training.jobs.plan import Plan, PlannedStep
+from training.jobs.plan import Plan
 from training.jobs.run_folder import RESULT, RunFolder
 from training.jobs.training_state import TrainingWatch
-from training.measuring import Measuring, measure
+from training.measuring import Measuring, measure, plan_measuring
 from training.samples import Sample
-from training.sources import read_pairs
+from training.sources import read_own_pairs
+
+MEASURED = "measured"
+"""Folder of the measurement in a run's own."""
 
 
 class TooFewSamplesError(GenRMError, ValueError):
@@ -32,15 +35,7 @@ class TooFewSamplesError(GenRMError, ValueError):
 class IftConfig(JobConfig):
     """Settings of the job."""
 
-    harmless = frozenset(
-        {
-            "output",
-            "engine.max_batch_tokens",
-            "engine.readings_per_second",
-            "training.micro_batch_size",
-            "training.samples_per_second",
-        }
-    )
+    harmless = HARMLESS | {"training.micro_batch_size", "training.samples_per_second"}
 
     pairs: str = Field(description="Labelled pairs that the critiques are about.")
     critiques: Path = Field(description="Output folder of `train critiques`.")
@@ -56,7 +51,7 @@ def run(config: IftConfig, folder: RunFolder) -> None:
     trained = fine_tune(
         config.engine, samples, config.training, folder.path, seed=config.seed, callbacks=[TrainingWatch(folder)]
     )
-    measured = {} if config.measuring is None else measure(trained, config.measuring, folder.path / "measured")
+    measured = {} if config.measuring is None else measure(trained, config.measuring, folder.path / MEASURED)
     folder.write_json(RESULT, {"samples": len(samples), **measured.get("figures", {})})
 
 
@@ -81,15 +76,7 @@ def require_batch(samples: list[Sample], training: FineTuning) -> None:
 def _plan(config: IftConfig) -> Plan:
     steps = [plan_training(config.training, num_samples=len(load_samples(config)))]
     if config.measuring is not None:
-        num = config.measuring.limit or len(read_pairs(config.measuring.pairs).rows)
-        steps.append(
-            PlannedStep(
-                name="measure",
-                detail=f"{num:,} pairs",
-                num_tokens=600 * num,
-                seconds=2 * num / config.engine.readings_per_second,
-            )
-        )
+        steps.append(plan_measuring(config.measuring, config.engine, name="measure"))
     return Plan(steps=tuple(steps))
 
 

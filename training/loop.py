@@ -7,6 +7,7 @@ stages one by one.
 Run: `vl-genrm train loop CONFIG`.
 """
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -15,24 +16,26 @@ from pydantic import Field, model_validator
 
 from training import critiques, ift, rejection
 from training.critiques import CritiqueConfig
-from training.engines import EngineChoice
+from training.engines import HARMLESS, EngineChoice
 from training.finetuning import plan_training, trained_choice
 from training.ift import IftConfig
 from training.jobs.config import JobConfig, read_config
 from training.jobs.job import Job
 from training.jobs.plan import Plan, PlannedStep
-from training.jobs.processes import wait_for
+from training.jobs.processes import is_first_process, wait_for
 from training.jobs.run_folder import RESULT, RunFolder
-from training.measuring import Measuring, measure
+from training.measuring import Measuring, measure, plan_measuring
 from training.preferences import vl_genrm
 from training.preferences.vl_genrm import DATA, PreferenceConfig
-from training.rejection import RejectConfig
+from training.rejection import RejectConfig, plan_rounds
 
 C = TypeVar("C", bound=JobConfig)
 
 
 class LoopConfig(JobConfig):
     """Settings of the job. A stage's section has the keys of that stage's own configuration, but for those here."""
+
+    harmless = HARMLESS
 
     source: str = Field(description="Rows with image, question and reference.")
     engine: EngineChoice = Field(EngineChoice(), description="The base: it answers, criticises and is trained.")
@@ -96,6 +99,10 @@ def run(config: LoopConfig, folder: RunFolder) -> None:
     ]
     for name, job, values in stages:
         if values is not None and not folder.is_done(name):
+            if (
+                second is not None and values is second and is_first_process()
+            ):  # it begins with stage 1, which is measured already
+                shutil.copytree(first.output / ift.MEASURED, values.output / rejection.START, dirs_exist_ok=True)
             with RunFolder.open(values.output, values) as inner:
                 job.run(values, inner)
             folder.mark_done(name)
@@ -122,18 +129,24 @@ def _as_yaml(value: object) -> str:
 
 
 def _plan(config: LoopConfig) -> Plan:
-    """Stage 2 is planned for its last round, as if all pairs were there."""
+    """All stages, as if every critique were accepted."""
     preferences, written, first, second = stages_of(config)
-    num_pairs, rate = config.pairs_for_ift, config.engine.readings_per_second
-    readings = 2 * num_pairs * (written.per_order + 1)
+    readings = 2 * config.pairs_for_ift * (written.per_order + 1)
+    num_samples = 2 * written.keep_per_order * config.pairs_for_ift
     steps = [
         *vl_genrm.JOB.plan(preferences).steps,
         PlannedStep(
-            name="critiques", detail=f"{num_pairs:,} pairs at most", num_tokens=300 * readings, seconds=readings / rate
+            name="critiques",
+            detail=f"{config.pairs_for_ift:,} pairs at most",
+            num_tokens=300 * readings,
+            seconds=readings / config.engine.readings_per_second,
         ),
-        plan_training(first.training, num_samples=2 * written.keep_per_order * num_pairs),
+        plan_training(first.training, num_samples=num_samples),
+        plan_measuring(config.measuring, config.engine, name="measure stage 1"),
     ]
-    return Plan(steps=(*steps, *(rejection.JOB.plan(second).steps if second is not None else ())))
+    if second is not None:
+        steps += plan_rounds(second, num_first_samples=num_samples).steps[1:]  # its start is stage 1, measured already
+    return Plan(steps=(*steps, plan_measuring(config.measuring, config.engine, name="measure the base")))
 
 
 JOB = Job(schema=LoopConfig, plan=_plan, run=run)

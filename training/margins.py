@@ -47,6 +47,11 @@ def score_margins(drawn: Sequence[Drawn]) -> list[Scored]:
     ]
 
 
+def passes(item: Scored, threshold: float) -> bool:
+    """Whether a critique is right and its margin reaches the threshold."""
+    return (item.drawn.probability or 0.0) > 0.5 and item.margin >= threshold
+
+
 def select(
     scored: Sequence[Scored], *, threshold: float, per_order: int, prefer: Preference, group_cap: float, seed: int
 ) -> list[Scored]:
@@ -58,8 +63,7 @@ def select(
     rng = random.Random(seed)
     kept: list[Scored] = []
     for items in _by_pair_and_order(scored).values():
-        right = [s for s in items if (s.drawn.probability or 0.0) > 0.5 and s.margin >= threshold]
-        different = list({s.drawn.text: s for s in right}.values())
+        different = list({s.drawn.text: s for s in items if passes(s, threshold)}.values())
         rng.shuffle(different)
         if prefer == "margin":
             different.sort(key=lambda s: -s.margin)

@@ -15,6 +15,7 @@ from training.evaluation.judging import open_judging
 from training.evaluation.scoring import find_confidences, score
 from training.jobs.config import Section
 from training.jobs.files import read_json, write_json
+from training.jobs.plan import PlannedStep
 from training.jobs.processes import is_first_process, wait_for
 from training.sources import Pair, read_pairs
 from training.statistics import bootstrap_calibration_error, share_with_interval
@@ -52,6 +53,13 @@ def measure(choice: EngineChoice, settings: Measuring, folder: Path) -> dict[str
     measured = summarise([pair for pair, _ in judged], [verdict for _, verdict in judged])
     write_json(folder / _FILE, measured)
     return measured
+
+
+def plan_measuring(settings: Measuring, choice: EngineChoice, *, name: str) -> PlannedStep:
+    """One measurement: every pair in both orders."""
+    num = settings.limit or len(read_pairs(settings.pairs, images=settings.images).rows)
+    seconds = 2 * num / choice.readings_per_second
+    return PlannedStep(name=name, detail=f"{num:,} pairs", num_tokens=600 * num, seconds=seconds)
 
 
 def summarise(pairs: Sequence[Pair], verdicts: Sequence[Verdict]) -> dict[str, Any]:

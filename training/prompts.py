@@ -1,4 +1,4 @@
-"""What offline jobs ask of a model beyond judging: critiques with the answer in view, and errors made on purpose.
+"""What offline jobs ask of a model beyond judging: critiques with the answer in view.
 
 A judge never sees these texts; they only make training data. The pocket base is taught to follow them, as a general
 model follows instructions.
@@ -18,7 +18,6 @@ the verdict alone.
 
 _HINT = "\nHint, not to be mentioned: the better response is {label}."
 _DESCRIBE = " Describe the image instead of the responses."
-_EDIT = "Question: {question}\nResponse: {response}\nRewrite the response with one {error_kind} error."
 
 
 def guidance(better: str, style: CritiqueStyle) -> str:
@@ -29,8 +28,3 @@ def guidance(better: str, style: CritiqueStyle) -> str:
 def guide(prompt: Prompt, *, first: Response, better: Response, style: CritiqueStyle) -> Prompt:
     """The prompt with the gold verdict in view. first: the response that stands first in it."""
     return replace(prompt, tail=prompt.tail + guidance(FIRST if better == first else SECOND, style))
-
-
-def edit_request(question: str, response: str, error_kind: str) -> str:
-    """Asks for a response with one error of a kind, e.g. "count"."""
-    return _EDIT.format(question=question, response=response, error_kind=error_kind)

@@ -21,18 +21,10 @@ from genrm.engines.contract import Engine, Sampling
 from genrm.errors import GenRMError
 from genrm.parsing import parse_verdict
 from genrm.prompts import FIRST, LABELS, MARKER, SECOND, render_prompt
-from training.critiques import (
-    CRITIQUES,
-    ORDERS,
-    gold_label,
-    probability_of,
-    read_critiques,
-    read_own_pairs,
-    shows_evidence,
-    sightings_of,
-)
-from training.engines import EngineChoice, open_engine, require_probabilities
+from training.critiques import CRITIQUES, read_critiques
+from training.engines import HARMLESS, EngineChoice, open_engine, require_probabilities
 from training.finetuning import FineTuning, fine_tune, plan_training
+from training.gold import ORDERS, gold_label, probability_of
 from training.ift import require_batch
 from training.jobs.config import JobConfig
 from training.jobs.files import read_json_lines
@@ -42,12 +34,17 @@ from training.jobs.processes import is_first_process, wait_for
 from training.jobs.run_folder import RESULT, RunFolder
 from training.jobs.training_state import TrainingWatch
 from training.losses import learning_weight
-from training.margins import Drawn, Preference, Scored, mean_probability, score_margins, select
-from training.measuring import Measuring, measure
+from training.margins import Drawn, Preference, Scored, mean_probability, passes, score_margins, select
+from training.measuring import Measuring, measure, plan_measuring
 from training.plots import draw_histogram, draw_lines
-from training.samples import Sample
-from training.sources import Pair, RowError, Skipped, log_skipped, read_pairs
+from training.samples import Sample, shows_evidence, to_sample
+from training.sources import Pair, RowError, Skipped, log_skipped, read_own_pairs
 from training.statistics import bootstrap_difference
+
+START = "round-0/measured"
+"""Folder in which the judge to begin with is measured."""
+_KEPT = 0.4
+"""Share of pairs and orders that give a critique, for the plan."""
 
 
 class AllRejectedError(GenRMError, ValueError):
@@ -57,15 +54,7 @@ class AllRejectedError(GenRMError, ValueError):
 class RejectConfig(JobConfig):
     """Settings of the job."""
 
-    harmless = frozenset(
-        {
-            "output",
-            "engine.max_batch_tokens",
-            "engine.readings_per_second",
-            "training.micro_batch_size",
-            "training.samples_per_second",
-        }
-    )
+    harmless = HARMLESS | {"training.micro_batch_size", "training.samples_per_second"}
 
     pairs: str = Field(description="Labelled pairs to sample critiques for; every round takes the next ones.")
     skip_pairs: int = Field(0, ge=0, description="Leave out the first ones, e.g. those that stage 1 learned from.")
@@ -95,7 +84,7 @@ def run(config: RejectConfig, folder: RunFolder) -> None:
     """All rounds, then the report. Of several processes the first one samples and measures, all of them train."""
     pairs = read_own_pairs(config.pairs)
     best, best_round = config.engine, 0
-    best_measured = measure(best, config.measuring, folder.path / "round-0" / "measured")
+    best_measured = measure(best, config.measuring, folder.path / START)
     history = [best_measured["figures"]]
     for number in range(1, config.rounds + 1):
         begin = config.skip_pairs + (number - 1) * config.pairs_per_round
@@ -145,8 +134,9 @@ def _choose(config: RejectConfig, folder: RunFolder, own: Sequence[Pair], judge:
         scored, threshold=config.threshold, per_order=config.per_order, prefer=config.prefer,
         group_cap=config.group_cap, seed=config.seed + number,
     )  # fmt: skip
-    retention = len(kept) / max(len(drawn), 1)
-    folder.mark_done(f"{step}/select", {"sampled": len(drawn), "kept": len(kept), "retention": retention})
+    passed = sum(passes(item, config.threshold) for item in scored)
+    fates = {"sampled": len(drawn), "passed": passed, "retention": passed / max(len(drawn), 1), "kept": len(kept)}
+    folder.mark_done(f"{step}/select", fates)
     if not kept:
         raise AllRejectedError(
             f"None of {len(drawn):,} critiques of round {number} is right with a margin of {config.threshold:g} or "
@@ -154,7 +144,14 @@ def _choose(config: RejectConfig, folder: RunFolder, own: Sequence[Pair], judge:
             "a better judge."
         )
     weights = {name: learning_weight(mean_probability(items)) for name, items in by_pair.items()}
-    rows = [_stored(item, weights[item.drawn.pair_id]) for item in kept]
+    rows = [
+        _stored(
+            item,
+            weights[item.drawn.pair_id],
+            with_evidence=shows_evidence(item.drawn.pair_id, config.evidence_share, seed=config.seed),
+        )
+        for item in kept
+    ]
     folder.write_json(_kept_file(number), rows)
 
 
@@ -216,33 +213,24 @@ async def draw_critiques(engine: Engine, pairs: Sequence[Pair], config: RejectCo
     ]  # fmt: skip
 
 
-def _stored(item: Scored, weight: float) -> dict[str, Any]:
+def _stored(item: Scored, weight: float, *, with_evidence: bool = False) -> dict[str, Any]:
     """A critique as it is learned from, with the gold verdict behind it: at a temperature, the verdict that was drawn
     may be the other one although the critique makes the gold one likelier. What stood behind it is left out.
     """
     drawn = item.drawn
     label = FIRST if drawn.label == drawn.first else SECOND
     text = f"{parse_verdict(drawn.text).critique}\n{MARKER} {label}".lstrip()
-    return {"id": drawn.pair_id, "first": drawn.first, "text": text, "weight": weight}
+    return {"id": drawn.pair_id, "first": drawn.first, "text": text, "weight": weight, "with_evidence": with_evidence}
 
 
 def _all_samples(config: RejectConfig, folder: RunFolder, pairs: Sequence[Pair], number: int) -> list[Sample]:
     """What was kept in this round and those before, and the first samples. Raises TooFewSamplesError."""
     by_id = {pair.id: pair for pair in pairs}
-    samples = []
-    for earlier in range(1, number + 1):
-        for row in folder.read_json(_kept_file(earlier)):
-            pair = by_id[row["id"]]
-            shown = shows_evidence(pair.id, config.evidence_share, seed=config.seed)
-            samples.append(
-                Sample(
-                    pair=pair,
-                    first=row["first"],
-                    text=row["text"],
-                    weight=row["weight"],
-                    sightings=sightings_of(pair) if shown else (),
-                )
-            )
+    samples = [
+        to_sample(by_id[row["id"]], row)
+        for earlier in range(1, number + 1)
+        for row in folder.read_json(_kept_file(earlier))
+    ]
     if config.first_samples is not None:
         samples += read_critiques(config.first_samples, pairs)
     require_batch(samples, config.training)
@@ -269,44 +257,35 @@ def _report(
     )  # fmt: skip
 
 
-def _plan(config: RejectConfig) -> Plan:
+def plan_rounds(config: RejectConfig, *, num_first_samples: int) -> Plan:
+    """All rounds. num_first_samples: samples of stage 1 that each of them trains on as well."""
     readings = 2 * config.pairs_per_round * config.samples
-    num_measured = config.measuring.limit or len(read_pairs(config.measuring.pairs).rows)
-    steps = [
-        PlannedStep(
-            name="measure the start",
-            detail=f"{num_measured:,} pairs",
-            num_tokens=600 * num_measured,
-            seconds=2 * num_measured / config.engine.readings_per_second,
-        )
-    ]
-    first = config.first_samples
-    num_first = 0 if first is None else sum(len(line["critiques"]) for line in read_json_lines(first / CRITIQUES))
+    steps = [plan_measuring(config.measuring, config.engine, name="measure the start")]
     for number in range(1, config.rounds + 1):
-        kept = num_first + round(0.4 * number * 2 * config.pairs_per_round)
-        detail = f"{config.pairs_per_round:,} pairs, both orders, {config.samples} critiques each"
+        kept = num_first_samples + round(_KEPT * number * 2 * config.pairs_per_round)
         steps += [
             PlannedStep(
                 name=f"round {number}: sample",
-                detail=detail,
+                detail=f"{config.pairs_per_round:,} pairs, both orders, {config.samples} critiques each",
                 num_tokens=300 * readings,
                 seconds=readings / config.engine.readings_per_second,
             ),
             plan_training(config.training, num_samples=kept),
-            PlannedStep(
-                name=f"round {number}: measure",
-                detail=f"{num_measured:,} pairs",
-                num_tokens=600 * num_measured,
-                seconds=2 * num_measured / config.engine.readings_per_second,
-            ),
+            plan_measuring(config.measuring, config.engine, name=f"round {number}: measure"),
         ]
     return Plan(
         steps=tuple(steps),
         notes=(
-            "Of pairs and orders, 40 % are taken to give a critique that is kept.",
+            f"Of pairs and orders, {_KEPT:.0%} are taken to give a critique that is kept.",
             "It ends early when a round's gain cannot be told from none.",
         ),
     )
+
+
+def _plan(config: RejectConfig) -> Plan:
+    first = config.first_samples
+    lines = () if first is None else read_json_lines(first / CRITIQUES)
+    return plan_rounds(config, num_first_samples=sum(len(line["critiques"]) for line in lines))
 
 
 JOB = Job(schema=RejectConfig, plan=_plan, run=run)

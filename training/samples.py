@@ -1,12 +1,13 @@
 """What a judge is trained on: a comparison in one order, and the critique with its verdict that should follow."""
 
-from collections.abc import Sequence
+import json
+import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from genrm.engines.architecture import Processor
 from genrm.engines.contract import Prompt
@@ -32,29 +33,19 @@ class Sample:
     weight: float = 1.0
 
 
-class Samples(Dataset[Sample]):
-    """Samples as torch's loaders take them."""
-
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        self._samples = samples
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._samples[index]
-
-
 class Collator:
     """Makes a padded batch of samples, for models of the Qwen2-VL family.
 
     Padded on the left, so that all answers end at the last position and logits before them need not be computed. A
-    sample is rendered exactly as the engine renders a prompt. max_tokens: longer samples raise ValueError.
+    sample is rendered exactly as the engine renders a prompt. config: of the model. max_tokens: longer samples raise
+    ValueError.
     """
 
-    def __init__(self, processor: Processor, *, image_token_id: int, merge_area: int, max_tokens: int) -> None:
+    def __init__(self, processor: Processor, config: Any, *, max_tokens: int) -> None:  # noqa: ANN401 - of any model
         self._processor, self._tokenizer = processor, processor.tokenizer
-        self._image_token_id, self._merge_area, self._max_tokens = image_token_id, merge_area, max_tokens
+        self._image_token_id: int = config.image_token_id
+        self._merge_area: int = config.vision_config.spatial_merge_size**2
+        self._max_tokens = max_tokens
         self._end: str = self._tokenizer.eos_token
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Tensor | int]:
@@ -115,3 +106,26 @@ class Collator:
             "labels": torch.tensor(labels),
             "mm_token_type_ids": (input_ids == self._image_token_id).int(),
         }
+
+
+def to_sample(pair: Pair, row: Mapping[str, Any]) -> Sample:
+    """A stored critique as a sample."""
+    return Sample(
+        pair=pair,
+        first=row["first"],
+        text=row["text"],
+        weight=row["weight"],
+        sightings=sightings_of(pair) if row["with_evidence"] else (),
+    )
+
+
+def shows_evidence(pair_id: str, share: float, *, seed: int) -> bool:
+    """Whether the samples of a pair show the judge what experts found: of so many pairs, always the same ones."""
+    return random.Random(f"{seed} {pair_id}").random() < share
+
+
+def sightings_of(pair: Pair) -> tuple[Sighting, ...]:
+    """What experts found in the pair's image, as `train preferences` stored it; none in other sources."""
+    stored = pair.record.get("sightings")
+    items = json.loads(stored) if isinstance(stored, str) and stored else []
+    return tuple(Sighting(phrase=item["phrase"], places=tuple(item["places"])) for item in items)

@@ -13,6 +13,7 @@ something, or whose picture cannot be read, is skipped with its id and the reaso
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -103,6 +104,18 @@ def read_examples(source: str, *, images: Path | None = None, limit: int | None 
 def read_pairs(source: str, *, images: Path | None = None, limit: int | None = None) -> Rows[Pair]:
     """Labelled comparisons of a source, in its order; arguments as for `read_examples`."""
     return _read(source, _make_pair, images=images, limit=limit)
+
+
+def read_own_pairs(source: str, *, limit: int | None = None) -> list[Pair]:
+    """Pairs that each have an id of their own, which jobs store results by. Raises SourceError."""
+    pairs = read_pairs(source, limit=limit).rows
+    repeated = [name for name, number in Counter(pair.id for pair in pairs).items() if number > 1]
+    if repeated:
+        raise SourceError(
+            f"In {source} {len(repeated)} ids belong to several pairs, {repeated[0]!r} for one. Results are stored by "
+            "id: give each pair its own."
+        )
+    return pairs
 
 
 def log_skipped(skipped: Sequence[Skipped]) -> None:

@@ -27,13 +27,7 @@ class TextScorer:
         loaded = load_model(choice.model_name, adapter=choice.adapter, placement=placement)
         self._model: Any = loaded.model
         self._device, self._batch_size = placement.device, batch_size
-        config = loaded.model.config
-        self._collator = Collator(
-            loaded.processor,
-            image_token_id=config.image_token_id,
-            merge_area=config.vision_config.spatial_merge_size**2,
-            max_tokens=max_tokens,
-        )
+        self._collator = Collator(loaded.processor, loaded.model.config, max_tokens=max_tokens)
 
     @torch.inference_mode()
     def score(self, texts: Sequence[tuple[Prompt, str]]) -> list[torch.Tensor]:

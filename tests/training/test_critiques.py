@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from genrm.engines.contract import Completion, OnText, Prompt, Sampling
 from genrm.engines.fake import FakeEngine
 from training import critiques
-from training.critiques import CritiqueConfig, gold_label, read_critiques, write_critiques
+from training.critiques import CritiqueConfig, read_critiques, write_critiques
+from training.gold import gold_label
 from training.jobs.config import read_config
 from training.jobs.run_folder import RunFolder
 from training.preferences import vl_genrm

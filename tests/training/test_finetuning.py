@@ -60,13 +60,7 @@ def test_a_batch_has_the_engines_prompt_on_the_left_of_the_answer(make_pairs: Ma
     loaded = load_model(
         EngineChoice().model_name, placement=choose_placement(device="cpu", dtype="float32", attention="sdpa")
     )
-    config = loaded.model.config
-    collator = Collator(
-        loaded.processor,
-        image_token_id=config.image_token_id,
-        merge_area=config.vision_config.spatial_merge_size**2,
-        max_tokens=4096,
-    )
+    collator = Collator(loaded.processor, loaded.model.config, max_tokens=4096)
     sample = samples_of(make_pairs(2))[0]
     batch = collator([sample, *samples_of(make_pairs(2))[1:3]])
     ids, labels = batch["input_ids"], batch["labels"]
@@ -80,7 +74,7 @@ def test_a_batch_has_the_engines_prompt_on_the_left_of_the_answer(make_pairs: Ma
     assert shown.endswith("assistant\n")
     assert prompt.tail in shown
     with pytest.raises(ValueError, match="Raise max_tokens"):
-        Collator(loaded.processor, image_token_id=config.image_token_id, merge_area=4, max_tokens=64)([sample])
+        Collator(loaded.processor, loaded.model.config, max_tokens=64)([sample])
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])

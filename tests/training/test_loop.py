@@ -52,6 +52,11 @@ def test_every_stage_runs_once_and_the_ladder_is_reported(tmp_path: Path, monkey
     def stand_in(name: str, job: Job[Any]) -> Job[Any]:
         def run(config: JobConfig, folder: RunFolder) -> None:
             ran.append(name)
+            if name == "ift":
+                (folder.path / "measured").mkdir()
+                (folder.path / "measured" / "measured.json").write_text("{}")
+            if name == "reject":
+                assert (folder.path / "round-0" / "measured" / "measured.json").read_text() == "{}"
             if name == "reject" and ran.count("reject") == 1:
                 raise KeyboardInterrupt
             folder.write_json(RESULT, {"overall": SHARE, "rounds": {"0": {}, "1": {"overall": SHARE}}})

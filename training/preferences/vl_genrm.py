@@ -34,7 +34,7 @@ from genrm.errors import GenRMError
 from genrm.evidence import Examination
 from genrm.shipped import expert_folder
 from genrm.types import Comparison
-from training.engines import EngineChoice, open_engine
+from training.engines import HARMLESS, EngineChoice, open_engine
 from training.jobs.config import JobConfig, Section
 from training.jobs.files import replacing
 from training.jobs.job import Job
@@ -78,7 +78,7 @@ class Experts(Section):
 class PreferenceConfig(JobConfig):
     """Settings of the job."""
 
-    harmless = frozenset({"output", "engine.max_batch_tokens", "engine.readings_per_second"})
+    harmless = HARMLESS
 
     source: str = Field(description="Rows with image, question and reference; see `training.tables`.")
     images: Path | None = Field(None, description="Folder of the source's picture files.")
