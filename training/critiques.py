@@ -145,11 +145,12 @@ def drop_hint_dependent(
     scorer: TextScorer, written: Sequence[Written], pairs: Sequence[Pair], config: CritiqueConfig
 ) -> list[Written]:
     """Critiques without a token whose log-probability the hint raises by more than `max_hint_dependence` nats."""
-    by_id = {pair.id: pair for pair in pairs}
+    named = {item.id for item in written}
+    by_id = {pair.id: (pair, pair.load()) for pair in pairs if pair.id in named}
     plain, guided = [], []
     for item in written:
-        pair = by_id[item.id]
-        prompt = render_prompt(pair.load(), first=item.first, mode="critique")
+        pair, comparison = by_id[item.id]
+        prompt = render_prompt(comparison, first=item.first, mode="critique")
         plain.append((prompt, item.text))
         guided.append((_guided(prompt, pair, item.first, config), item.text))
     gains = [one - other for one, other in zip(scorer.score(guided), scorer.score(plain), strict=True)]
