@@ -29,7 +29,7 @@ from pocket.expert_stage import ExpertSettings, train_expert
 from pocket.language_stage import LanguageSettings, encode_scenes, initialise, train_language
 from pocket.pictures import draw_pool
 from pocket.scenes import Split
-from pocket.tasks import BASE_MIX, JUDGE_MIX
+from pocket.tasks import BASE_MIX, JUDGE_MIX, SECOND_BASE_MIX
 from pocket.tokenizer import build_processor
 from pocket.vision_stage import VisionSettings, train_vision
 from pocket.vocabulary import KINDS
@@ -51,7 +51,13 @@ class Recipe:
     )
     """Rounds, each with a schedule of its own; every round starts from the weights of the one before."""
     language_scenes: range = field(default_factory=lambda: range(40_000, 64_000))
-    base: LanguageSettings = field(default_factory=lambda: LanguageSettings(mix=BASE_MIX, num_steps=2000))
+    base: tuple[LanguageSettings, ...] = field(
+        default_factory=lambda: (
+            LanguageSettings(mix=BASE_MIX, num_steps=2000),
+            LanguageSettings(mix=SECOND_BASE_MIX, num_steps=2600, seed=2, matches_per_scene=2),
+        )
+    )
+    """Rounds, as of the vision stage."""
     judge: LanguageSettings = field(
         default_factory=lambda: LanguageSettings(
             mix=JUDGE_MIX, num_steps=2600, seed=1, matches_per_scene=3, verdict_smoothing=0.05
@@ -73,15 +79,20 @@ def build(recipe: Recipe, folder: Path, *, only: str | None = None) -> Path:
     made = folder
     if "vision" in stages:
         start = None
-        for number, settings in enumerate(recipe.vision, 1):
-            start = train_vision(settings, folder, stage=f"vision-{number}", start=start)
+        for number, round_settings in enumerate(recipe.vision, 1):
+            start = train_vision(round_settings, folder, stage=f"vision-{number}", start=start)
         shutil.copy(
             _existing(folder / f"vision-{len(recipe.vision)}.safetensors", "vision"), folder / "vision.safetensors"
         )
     if "base" in stages:
         processor = build_processor()
         model = initialise(_existing(folder / "vision.safetensors", "vision"), processor)
-        made = _train_and_save(model, processor, recipe.base, recipe, folder, "base")
+        for number, settings in enumerate(recipe.base, 1):
+            stage = "base" if number == len(recipe.base) else f"base-{number}"
+            if stage != "base" and (folder / stage).exists():
+                model = Qwen2VLForConditionalGeneration.from_pretrained(folder / stage, dtype=torch.float32)
+                continue
+            made = _train_and_save(model, processor, settings, recipe, folder, stage)
     if "judge" in stages:
         base = _existing(folder / "base", "base")
         model = Qwen2VLForConditionalGeneration.from_pretrained(base, dtype=torch.float32)

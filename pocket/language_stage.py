@@ -22,7 +22,7 @@ from pocket.architecture import EMBEDDING_RMS, build_model
 from pocket.checkpoint import Checkpoint
 from pocket.curves import Curves
 from pocket.optimizer import Optimizers
-from pocket.packing import IGNORED, Batch, Packer, use_ordinary_attention, use_packed_attention
+from pocket.packing import Batch, Packer
 from pocket.pictures import draw_pool, to_patches
 from pocket.probe import probe_chain
 from pocket.scenes import GRID, Scene, Split, sample_scene
@@ -30,9 +30,7 @@ from pocket.tasks import Task, draw_task
 from pocket.tokenizer import SPECIAL_TOKENS
 from pocket.vision_stage import load_classifier, word_vectors
 from pocket.vocabulary import KIND_BY_NAME
-
-_NO_MASK = torch.ones(1, 1, 1, 1, dtype=torch.bool)
-"""Given a mask of four dimensions, transformers builds none of its own; packed attention needs none."""
+from training.packing import use_ordinary_attention, use_packed_attention
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,25 +160,22 @@ def language_loss(
     features_BTD: image features, (B, image tokens, hidden size). verdict_smoothing: probability, in [0, 0.5), that the
     target at a verdict position gives to the other label; 0 trains on the label alone.
     """
-    embeddings = model.get_input_embeddings()(batch.ids_BS)
-    embeddings = embeddings.masked_scatter(batch.image_slots_BS[..., None], features_BTD.to(embeddings.dtype))
+    embeddings = model.get_input_embeddings()(batch.ids_T)
+    features_ND = features_BTD.flatten(0, 1).to(embeddings.dtype)
+    embeddings = embeddings.masked_scatter(batch.image_slots_T[:, None], features_ND)
     with torch.autocast("cpu", torch.bfloat16):
         hidden = model.model.language_model(
-            inputs_embeds=embeddings,
-            attention_mask=_NO_MASK,
-            position_ids=batch.position_ids_3BS,
+            inputs_embeds=embeddings[None],
+            position_ids=batch.position_ids_3T[:, None],
             use_cache=False,
-            packed=batch,
+            blocks=batch.blocks,
         ).last_hidden_state
-        wanted = batch.labels_BS != IGNORED
-        logits = model.lm_head(hidden[wanted])
-    targets = batch.labels_BS[wanted]
+        logits = model.lm_head(hidden[0, batch.predictors_K])
+    targets = batch.targets_K
     losses = F.cross_entropy(logits.float(), targets, reduction="none")
     if verdict_smoothing:
         opposite = targets.clone()
-        is_verdict = batch.is_verdict_BS[wanted]
-        first, second = batch.verdict_ids
-        opposite[is_verdict] = first + second - targets[is_verdict]
+        opposite[batch.is_verdict_K] = sum(batch.verdict_ids) - targets[batch.is_verdict_K]
         swapped = F.cross_entropy(logits.float(), opposite, reduction="none")
         losses = (1 - verdict_smoothing) * losses + verdict_smoothing * swapped
     return losses.mean()

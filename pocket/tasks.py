@@ -34,6 +34,11 @@ BASE_MIX = {
     "list": 0.13, "look-up": 0.2, "answer": 0.15, "criticise": 0.12, "revise": 0.05, "verify": 0.05, "edit": 0.06,
     "judge": 0.12, "judge-told": 0.12,
 }  # fmt: skip
+SECOND_BASE_MIX = {
+    "list": 0.08, "look-up": 0.05, "answer": 0.15, "criticise": 0.25, "revise": 0.05, "verify": 0.04, "edit": 0.08,
+    "judge": 0.05, "judge-told": 0.25,
+}  # fmt: skip
+"""Of the second round: more of what critiques stand on, less judging."""
 KIND_WEIGHTS = {
     "description": 3.0, "caption": 2.0, "objects": 1.5, "reading": 1.5, "region": 1.5, "attribute": 1.5,
     "object-with-attribute": 2.0, "left-right": 1.5, "above-below": 1.5, "category-count": 2.5, "compare": 1.5,

@@ -25,7 +25,8 @@ from training.jobs.config import ConfigError, Section
 from training.jobs.plan import PlannedStep
 from training.jobs.processes import is_first_process, num_processes, wait_for
 from training.losses import mixture_loss
-from training.samples import Collator, Sample
+from training.packing import use_packed_attention
+from training.samples import Collator, ImageSampler, Sample
 
 _LANGUAGE_LINEAR = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 """All linear layers of the language model of a Qwen2-VL or Qwen2.5-VL."""
@@ -83,10 +84,15 @@ class JudgeTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:  # noqa: ANN401 - as above
         """The mixture loss of a batch of the `Collator`."""
-        labels, weights, keep = inputs.pop("labels"), inputs.pop("weights"), inputs["logits_to_keep"]
+        targets, owners, weights = (inputs.pop(name) for name in ("targets", "owners", "weights"))
         outputs = model(**inputs, use_cache=False)
-        loss = mixture_loss(outputs.logits, labels[:, -keep:], weights, mixing=self._mixing)
+        loss = mixture_loss(outputs.logits[0], targets, owners, weights, mixing=self._mixing)
         return (loss, outputs) if return_outputs else loss
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> ImageSampler:  # noqa: ANN401 - the Trainer's signature
+        """Neighbours in a batch share images, and the Collator computes what they share once."""
+        samples: Any = self.train_dataset if train_dataset is None else train_dataset
+        return ImageSampler(samples, seed=self.args.seed)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """Load whole models as `from_pretrained` does: saving renames tensors, and the Trainer, which only warns where
@@ -153,12 +159,13 @@ def _train(
     checkpoints = output / "checkpoints"
     arguments = _arguments(settings, checkpoints, seed=seed, num_samples=len(samples))
     model, processor = _load(start, settings)
+    use_packed_attention(model)
     train_dataset: Any = samples  # a sequence is what the Trainer needs of one
     trainer = JudgeTrainer(
         model=_with_lora(model, start, settings) if settings.method == "lora" else model,
         args=arguments,
         train_dataset=train_dataset,
-        data_collator=Collator(processor, model.config, max_tokens=settings.max_tokens),
+        data_collator=Collator(processor, model, max_tokens=settings.max_tokens),
         callbacks=list(callbacks),
         mixing=settings.mixing,
         optimizers=(_muon(model, settings), None) if settings.optimizer == "muon" else (None, None),

@@ -10,27 +10,22 @@ the weights are our choice (docs/design/judge-training.md).
 import torch.nn.functional as F
 from torch import Tensor
 
-IGNORED = -100
-"""Label of tokens that are not learned, as in transformers."""
 
-
-def mixture_loss(logits_BSV: Tensor, labels_BS: Tensor, weights_B: Tensor, *, mixing: float) -> Tensor:
+def mixture_loss(logits_KV: Tensor, targets_K: Tensor, owners_K: Tensor, weights_N: Tensor, *, mixing: float) -> Tensor:
     """The loss above, nats per token, shape ().
 
-    logits_BSV: position s predicts token s + 1. labels_BS: token ids, `IGNORED` outside critique and verdict; every
-    sample has at least one. weights_B: w, in [0, 1]. mixing: λ ≥ 0.
+    K tokens of N samples: logits_KV predict targets_K (token ids), owners_K says whose they are; every sample has at
+    least one. weights_N: w, in [0, 1]. mixing: λ ≥ 0.
     """
-    losses_B = sample_losses(logits_BSV, labels_BS)
-    return losses_B.mean() + mixing * (weights_B * losses_B).mean()
+    losses_N = sample_losses(logits_KV, targets_K, owners_K, num_samples=len(weights_N))
+    return losses_N.mean() + mixing * (weights_N * losses_N).mean()
 
 
-def sample_losses(logits_BSV: Tensor, labels_BS: Tensor) -> Tensor:
-    """ℓ of each sample, shape (B,)."""
-    targets_BT = labels_BS[:, 1:]
-    losses_BT = F.cross_entropy(
-        logits_BSV[:, :-1].float().transpose(1, 2), targets_BT, ignore_index=IGNORED, reduction="none"
-    )
-    return losses_BT.sum(1) / (targets_BT != IGNORED).sum(1)
+def sample_losses(logits_KV: Tensor, targets_K: Tensor, owners_K: Tensor, *, num_samples: int) -> Tensor:
+    """ℓ of each sample, shape (N,)."""
+    losses_K = F.cross_entropy(logits_KV.float(), targets_K, reduction="none")
+    sums_N = losses_K.new_zeros(num_samples).index_add(0, owners_K, losses_K)
+    return sums_N / owners_K.bincount(minlength=num_samples)
 
 
 def learning_weight(probability: float | None) -> float:

@@ -2,20 +2,27 @@
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
+from torch.utils.data import Sampler
 
-from genrm.engines.architecture import Processor
+from genrm.engines.architecture import Processor, VisionLanguageModel
 from genrm.engines.contract import Prompt
-from genrm.engines.preparation import render_text
+from genrm.engines.forward import find_positions
+from genrm.engines.preparation import count_shared, render_text
 from genrm.prompts import render_prompt
 from genrm.types import Response, Sighting
-from training.losses import IGNORED
+from training.packing import Row, lay_out
 from training.sources import Pair
+
+SOURCE_ROW = "source_row"
+"""Column of a pair that names the row it was made from: pairs of one row have the same image."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,78 +41,130 @@ class Sample:
 
 
 class Collator:
-    """Makes a padded batch of samples, for models of the Qwen2-VL family.
+    """Packs samples into one sequence, for models of the Qwen2-VL family (`training.packing`).
 
-    Padded on the left, so that all answers end at the last position and logits before them need not be computed. A
-    sample is rendered exactly as the engine renders a prompt. config: of the model. max_tokens: longer samples raise
-    ValueError.
+    Neighbours about the same images share what their prompts have in common. A sample is rendered exactly as the engine
+    renders a prompt. model: switched to packed attention. max_tokens: longer samples raise ValueError.
     """
 
-    def __init__(self, processor: Processor, config: Any, *, max_tokens: int) -> None:  # noqa: ANN401 - of any model
+    def __init__(self, processor: Processor, model: VisionLanguageModel, *, max_tokens: int) -> None:
         self._processor, self._tokenizer = processor, processor.tokenizer
-        self._image_token_id: int = config.image_token_id
-        self._merge_area: int = config.vision_config.spatial_merge_size**2
+        self._find_positions = partial(find_positions, model)
+        self._image_token_id: int = model.config.image_token_id
+        self._merge_area: int = model.config.vision_config.spatial_merge_size**2
         self._max_tokens = max_tokens
-        self._end: str = self._tokenizer.eos_token
+        self._end = str(self._tokenizer.eos_token)
 
-    def __call__(self, samples: Sequence[Sample]) -> dict[str, Tensor | int]:
-        """What `collate` gives for the samples, and their weights, (B,)."""
+    def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        """What `collate` gives for the samples, and their weights, (N,)."""
         texts = [
             (render_prompt(s.pair.load(), first=s.first, mode="critique", sightings=s.sightings), s.text)
             for s in samples
         ]
         return self.collate(texts) | {"weights": torch.tensor([sample.weight for sample in samples])}
 
-    def collate(self, texts: Sequence[tuple[Prompt, str]]) -> dict[str, Tensor | int]:
-        """input_ids, attention_mask, labels and mm_token_type_ids (B, S); pixel_values, image_grid_thw;
-        logits_to_keep: positions from the end that predict a token of a text, or follow it.
+    def collate(self, texts: Sequence[tuple[Prompt, str]]) -> dict[str, Any]:
+        """A pass over N texts behind their prompts, T tokens in all, of which K belong to the texts.
 
-        texts: prompts and what follows each.
+        input_ids (1, T), position_ids (3, 1, T), pixel_values, image_grid_thw and blocks are the model's;
+        logits_to_keep (K,): positions that predict a token of a text; targets (K,): these tokens; owners (K,): which
+        text each belongs to.
         """
-        rows: list[tuple[list[int], list[int]]] = []
-        features: list[Any] = []
-        for prompt, text in texts:
-            features.append(self._processor.image_processor(images=list(prompt.images), return_tensors="pt"))
-            counts = (features[-1]["image_grid_thw"].prod(-1) // self._merge_area).tolist()
-            asked = self._expand(self._tokenize(render_text(self._processor, prompt)), counts)
-            answer = self._tokenize(text + self._end)
-            if len(asked) + len(answer) > self._max_tokens:
-                raise ValueError(
-                    f"A sample has {len(asked) + len(answer)} tokens; the limit is {self._max_tokens}. Raise "
-                    "max_tokens, or scale its images down."
-                )
-            rows.append((asked, answer))
-        return self._pad(rows) | {
+        rows, ids, positions, features = [], list[int](), [], []
+        predictors, targets, owners = list[int](), list[int](), list[int]()
+        for members in _runs_of_same_images([prompt for prompt, _ in texts]):
+            features.append(self._read_images(texts[members[0]][0]))
+            asked = [self._ask(texts[member][0], features[-1]["image_grid_thw"]) for member in members]
+            answers = [self._tokenize(texts[member][1] + self._end) for member in members]
+            num_shared = count_shared(asked)
+            prefix_positions = self._find_positions(asked[0][:num_shared], features[-1]["image_grid_thw"])
+            next_position = int(prefix_positions.max()) + 1
+            ids += asked[0][:num_shared]
+            positions.append(prefix_positions)
+            for member, prompt, answer in zip(members, asked, answers, strict=True):
+                self._check_length(len(prompt) + len(answer))
+                segment = prompt[num_shared:] + answer
+                ids += segment
+                positions.append((next_position + torch.arange(len(segment))).expand(3, -1))
+                predictors += range(len(ids) - len(answer) - 1, len(ids) - 1)
+                targets += answer
+                owners += [member] * len(answer)
+            lengths = [len(prompt) + len(answer) - num_shared for prompt, answer in zip(asked, answers, strict=True)]
+            rows.append(Row(num_shared, lengths))
+        return {
+            "input_ids": torch.tensor([ids]),
+            "position_ids": torch.cat(positions, dim=1)[:, None],
             "pixel_values": torch.cat([part["pixel_values"] for part in features]),
             "image_grid_thw": torch.cat([part["image_grid_thw"] for part in features]),
-            "logits_to_keep": max(len(answer) for _, answer in rows) + 1,
+            "blocks": lay_out(rows),
+            "logits_to_keep": torch.tensor(predictors),
+            "targets": torch.tensor(targets),
+            "owners": torch.tensor(owners),
         }
+
+    def _read_images(self, prompt: Prompt) -> dict[str, Tensor]:
+        return self._processor.image_processor(images=list(prompt.images), return_tensors="pt")
+
+    def _ask(self, prompt: Prompt, grids: Tensor) -> list[int]:
+        """Token ids of a prompt, with one placeholder per image token."""
+        counts = iter((grids.prod(-1) // self._merge_area).tolist())
+        ids = self._tokenize(render_text(self._processor, prompt))
+        return [t for token in ids for t in [token] * (next(counts) if token == self._image_token_id else 1)]
 
     def _tokenize(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
-    def _expand(self, ids: list[int], counts: list[int]) -> list[int]:
-        """One placeholder per image token."""
-        waiting = iter(counts)
-        return [t for token in ids for t in [token] * (next(waiting) if token == self._image_token_id else 1)]
+    def _check_length(self, num_tokens: int) -> None:
+        if num_tokens > self._max_tokens:
+            raise ValueError(
+                f"A sample has {num_tokens} tokens; the limit is {self._max_tokens}. Raise max_tokens, or scale its "
+                "images down."
+            )
 
-    def _pad(self, rows: Sequence[tuple[list[int], list[int]]]) -> dict[str, Tensor | int]:
-        size = max(len(asked) + len(answer) for asked, answer in rows)
-        pad_id = self._tokenizer.pad_token_id
-        ids, labels, mask = [], [], []
-        for asked, answer in rows:
-            room = size - len(asked) - len(answer)
-            ids.append([pad_id] * room + asked + answer)
-            labels.append([IGNORED] * (room + len(asked)) + answer)
-            mask.append([0] * room + [1] * (size - room))
-        input_ids = torch.tensor(ids)
-        return {
-            "input_ids": input_ids,
-            "attention_mask": torch.tensor(mask),
-            "labels": torch.tensor(labels),
-            "mm_token_type_ids": (input_ids == self._image_token_id).int(),
-        }
+
+def _runs_of_same_images(prompts: Sequence[Prompt]) -> list[list[int]]:
+    """Numbers of neighbouring prompts that have the same system text and equal images."""
+    runs: list[list[int]] = []
+    for number, prompt in enumerate(prompts):
+        before = prompts[number - 1] if number else None
+        if before is not None and before.system == prompt.system and _are_equal(before.images, prompt.images):
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return runs
+
+
+def _are_equal(one: Sequence[Image], other: Sequence[Image]) -> bool:
+    return len(one) == len(other) and all(
+        a is b or (a.size == b.size and a.mode == b.mode and a.tobytes() == b.tobytes())
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+class ImageSampler(Sampler[int]):
+    """Samples in a random order in which those of one source row, and so of one image, are neighbours.
+
+    Another order every epoch (`set_epoch`); the same one for the same seed.
+    """
+
+    def __init__(self, samples: Sequence[Sample], *, seed: int) -> None:
+        groups: dict[str, list[int]] = {}
+        for number, sample in enumerate(samples):
+            groups.setdefault(str(sample.pair.record.get(SOURCE_ROW) or sample.pair.id), []).append(number)
+        self._groups, self._size, self._seed, self._epoch = list(groups.values()), len(samples), seed, 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[int]:
+        rng = random.Random(f"{self._seed} {self._epoch}")
+        groups = rng.sample(self._groups, len(self._groups))
+        return (number for group in groups for number in rng.sample(group, len(group)))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take the order of an epoch, counted from 0; the Trainer says so before each."""
+        self._epoch = epoch
 
 
 def to_sample(pair: Pair, row: Mapping[str, Any]) -> Sample:

@@ -51,6 +51,18 @@ class Extended:
     logits: Tensor
 
 
+def find_positions(model: VisionLanguageModel, ids: Sequence[int], grids: Tensor | None) -> Tensor:
+    """Rotary positions (3, len(ids)) of a whole prompt, int64, on the CPU. grids: (images, 3), None without images.
+
+    Text that follows continues at their maximum + 1 in all three axes.
+    """
+    ids_RS = torch.tensor([ids])
+    is_image_RS = (ids_RS == model.config.image_token_id).int()
+    positions, _ = model.model.get_rope_index(ids_RS, mm_token_type_ids=is_image_RS, image_grid_thw=grids)
+    found: Tensor = positions[:, 0]
+    return found
+
+
 class Forward:
     """Runs the passes of one loaded model. To be used from one thread, inside `torch.inference_mode`.
 
@@ -87,15 +99,8 @@ class Forward:
         return features
 
     def find_positions(self, ids: Sequence[int], grids: Tensor | None) -> Tensor:
-        """Rotary positions (3, len(ids)) of a whole prompt, int64, on the CPU. grids: (images, 3), None without images.
-
-        Text that follows continues at their maximum + 1 in all three axes.
-        """
-        ids_RS = torch.tensor([ids])
-        is_image_RS = (ids_RS == self._image_token_id).int()
-        positions, _ = self._model.model.get_rope_index(ids_RS, mm_token_type_ids=is_image_RS, image_grid_thw=grids)
-        found: Tensor = positions[:, 0]
-        return found
+        """`find_positions` of the model."""
+        return find_positions(self._model, ids, grids)
 
     def cut(self, whole: Segment, start: int, stop: int, *, past: Run | None) -> Segment:
         """The tokens [start, stop) of a segment, with the image features that belong to them, on top of `past`."""

@@ -21,14 +21,15 @@ from pocket.expert_backbone import BackboneSettings
 from pocket.expert_stage import ExpertSettings
 from pocket.language_stage import LanguageSettings
 from pocket.optimizer import Optimizers
-from pocket.packing import IGNORED, Packer, use_ordinary_attention, use_packed_attention
+from pocket.packing import Packer
 from pocket.pictures import to_patches
 from pocket.scenes import GRID, Split, sample_scene
-from pocket.tasks import BASE_MIX, JUDGE_MIX, Task, draw_task
+from pocket.tasks import BASE_MIX, JUDGE_MIX, SECOND_BASE_MIX, Task, draw_task
 from pocket.tokenizer import SPECIAL_TOKENS, build_processor
 from pocket.vision_stage import IGNORED as NO_MAT_LABEL
 from pocket.vision_stage import NO_KIND, NO_TEXT, VisionSettings, cell_labels
 from pocket.vocabulary import KINDS, MAT_COLOURS, SIGN_TEXTS
+from training.packing import use_ordinary_attention, use_packed_attention
 
 Models = tuple[Qwen2VLProcessor, Qwen2VLForConditionalGeneration]
 
@@ -69,24 +70,31 @@ def test_a_packed_task_is_computed_as_if_it_stood_alone(untrained: Models) -> No
     scene, rng = sample_scene(Split.DEV, 2), np.random.default_rng(0)
     tasks = [draw_task(scene, rng, JUDGE_MIX) for _ in range(3)]
     picture = draw_scene(scene)
-    batch = Packer(processor, model).pack([tasks])
+    batch = Packer(processor, model).pack([tasks[:1], tasks[1:]])
     features = model.model.visual(*_patches(picture)).pooler_output
     with torch.no_grad():
-        embeddings = model.get_input_embeddings()(batch.ids_BS)
-        embeddings = embeddings.masked_scatter(batch.image_slots_BS[..., None], features)
+        embeddings = model.get_input_embeddings()(batch.ids_T)
+        embeddings = embeddings.masked_scatter(batch.image_slots_T[:, None], torch.cat([features, features]))
         use_packed_attention(model)
         hidden = model.model.language_model(
-            inputs_embeds=embeddings,
-            attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool),
-            position_ids=batch.position_ids_3BS,
+            inputs_embeds=embeddings[None],
+            position_ids=batch.position_ids_3T[:, None],
             use_cache=False,
-            packed=batch,
+            blocks=batch.blocks,
         ).last_hidden_state
         use_ordinary_attention(model)
         alone = [_alone(processor, model, picture, task) for task in tasks]
-    answers = batch.labels_BS[0] != IGNORED
-    logits = model.lm_head(hidden[0, answers])
+    logits = model.lm_head(hidden[0, batch.predictors_K])
     torch.testing.assert_close(logits, torch.cat(alone), atol=1e-4, rtol=0)
+
+
+@pytest.mark.usefixtures("emoji_font")
+def test_verdicts_are_known_by_their_line(untrained: Models) -> None:
+    scene, rng = sample_scene(Split.DEV, 2), np.random.default_rng(0)
+    tasks = [draw_task(scene, rng, {name: 1.0}) for name in ("judge", "judge-fast", "judge-match")]
+    tokenizer, batch = untrained[0].tokenizer, Packer(*untrained).pack([tasks])
+    labels = [tokenizer.decode(token).strip() for token in batch.targets_K[batch.is_verdict_K]]
+    assert labels == [task.answer.split()[-1] for task in tasks]
 
 
 def _patches(picture: object) -> tuple[torch.Tensor, torch.Tensor]:
@@ -128,7 +136,8 @@ def test_judge_tasks_are_prompted_as_the_judge_prompts() -> None:
 def test_the_base_learns_every_link_and_only_a_little_judging() -> None:
     assert sum(BASE_MIX.values()) == pytest.approx(1)
     assert sum(JUDGE_MIX.values()) == pytest.approx(1)
-    assert BASE_MIX["judge"] <= 0.2
+    assert sum(SECOND_BASE_MIX.values()) == pytest.approx(1)
+    assert SECOND_BASE_MIX["judge"] < BASE_MIX["judge"] <= 0.2
     scene, rng = sample_scene(Split.DEV, 4), np.random.default_rng(2)
     names = {draw_task(scene, rng, BASE_MIX).name.split()[0] for _ in range(200)}
     assert names == set(BASE_MIX)
@@ -158,7 +167,7 @@ def test_the_recipe_runs_end_to_end_and_goes_on_where_it_was(tmp_path: Path) -> 
     recipe = Recipe(
         vision=(VisionSettings(num_steps=2, batch_scenes=2, num_scenes=4),),
         language_scenes=range(4, 8),
-        base=LanguageSettings(mix=BASE_MIX, **short),
+        base=(LanguageSettings(mix=BASE_MIX, **short), LanguageSettings(mix=SECOND_BASE_MIX, **short)),
         judge=LanguageSettings(mix=JUDGE_MIX, **short),
         expert_scenes=range(4, 8),
         expert_backbone=BackboneSettings(num_steps=2, batch_scenes=2),
@@ -176,6 +185,6 @@ def test_the_recipe_runs_end_to_end_and_goes_on_where_it_was(tmp_path: Path) -> 
     assert isinstance(model, Qwen2VLForConditionalGeneration)
     config: Any = model.config
     assert len(AutoProcessor.from_pretrained(judge).tokenizer) == config.text_config.vocab_size
-    for stage in ("vision-1", "base", "judge", "expert-backbone", "expert"):
+    for stage in ("vision-1", "base-1", "base", "judge", "expert-backbone", "expert"):
         assert (tmp_path / f"{stage}.png").stat().st_size > 1000
         assert json.loads((tmp_path / f"{stage}.jsonl").read_text().splitlines()[-1])["step"] == 2

@@ -12,14 +12,13 @@ from pydantic import ValidationError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from genrm.engines.in_process import InProcessEngine
-from genrm.engines.loading import Placement, choose_placement, load_model
+from genrm.engines.loading import LoadedModel, Placement, choose_placement, load_model
 from genrm.prompts import render_prompt
 from training import finetuning
 from training.engines import EngineChoice, open_engine
 from training.finetuning import FineTuning, fine_tune, trained_choice
 from training.jobs.config import ConfigError
-from training.losses import IGNORED
-from training.samples import Collator, Sample
+from training.samples import SOURCE_ROW, Collator, ImageSampler, Sample
 from training.sources import Pair
 
 MakePairs = Callable[[int], list[Pair]]
@@ -56,25 +55,53 @@ def weights_of(choice: EngineChoice) -> dict[str, torch.Tensor]:
     return dict(model.named_parameters())
 
 
-def test_a_batch_has_the_engines_prompt_on_the_left_of_the_answer(make_pairs: MakePairs) -> None:
-    loaded = load_model(
-        EngineChoice().model_name, placement=choose_placement(device="cpu", dtype="float32", attention="sdpa")
-    )
-    collator = Collator(loaded.processor, loaded.model.config, max_tokens=4096)
-    sample = samples_of(make_pairs(2))[0]
-    batch = collator([sample, *samples_of(make_pairs(2))[1:3]])
-    ids, labels = batch["input_ids"], batch["labels"]
-    assert isinstance(ids, torch.Tensor)
-    assert isinstance(labels, torch.Tensor)
-    answer = labels[0][labels[0] != IGNORED]
-    assert loaded.processor.tokenizer.decode(answer) == sample.text + loaded.processor.tokenizer.eos_token
-    assert labels[0][-1] != IGNORED
-    prompt = render_prompt(sample.pair.load(), first=sample.first, mode="critique")
-    shown = str(loaded.processor.tokenizer.decode(ids[0][: -len(answer)]))
-    assert shown.endswith("assistant\n")
-    assert prompt.tail in shown
+@pytest.fixture(scope="module")
+def loaded() -> LoadedModel:
+    placement = choose_placement(device="cpu", dtype="float32", attention="sdpa")
+    return load_model(EngineChoice().model_name, placement=placement)
+
+
+def decode(loaded: LoadedModel, ids: torch.Tensor) -> str:
+    return str(loaded.processor.tokenizer.decode(ids))
+
+
+def test_a_batch_has_the_engines_prompts_and_predicts_the_answers(loaded: LoadedModel, make_pairs: MakePairs) -> None:
+    samples = samples_of(make_pairs(2))[:3]
+    batch = Collator(loaded.processor, loaded.model, max_tokens=4096)(samples)
+    ids, end = batch["input_ids"][0], loaded.processor.tokenizer.eos_token
+    assert torch.equal(ids[batch["logits_to_keep"] + 1], batch["targets"])
+    for number, sample in enumerate(samples):
+        assert decode(loaded, batch["targets"][batch["owners"] == number]) == sample.text + end
+    alone = Collator(loaded.processor, loaded.model, max_tokens=4096)(samples[:1])
+    prompt = render_prompt(samples[0].pair.load(), first=samples[0].first, mode="critique")
+    assert f"{prompt.tail}{end}\n<|im_start|>assistant\n{samples[0].text}{end}" in decode(loaded, alone["input_ids"][0])
     with pytest.raises(ValueError, match="Raise max_tokens"):
-        Collator(loaded.processor, loaded.model.config, max_tokens=64)([sample])
+        Collator(loaded.processor, loaded.model, max_tokens=64)(samples[:1])
+
+
+def test_only_what_neighbours_with_one_image_have_in_common_is_shared(
+    loaded: LoadedModel, make_pairs: MakePairs
+) -> None:
+    collator = Collator(loaded.processor, loaded.model, max_tokens=4096)
+    one, other, third = samples_of(make_pairs(2))[:3]
+    together, apart = collator([one, other, third]), [collator([sample]) for sample in (one, other, third)]
+    assert len(together["image_grid_thw"]) == 2
+    assert together["input_ids"].shape[1] < sum(batch["input_ids"].shape[1] for batch in apart)
+    assert collator([one, third, other])["input_ids"].shape[1] == sum(b["input_ids"].shape[1] for b in apart)
+
+
+def test_samples_of_one_row_are_neighbours_in_another_order_every_epoch(make_pairs: MakePairs) -> None:
+    pairs = [replace(pair, record={SOURCE_ROW: f"row {i // 2}"}) for i, pair in enumerate(make_pairs(6))]
+    samples = samples_of(pairs)
+    sampler = ImageSampler(samples, seed=1)
+    first, again = list(sampler), list(sampler)
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert first == again != second
+    assert len(sampler) == 12
+    for order in (first, second):
+        assert sorted(order) == list(range(12))
+        assert all(len({i // 4 for i in order[start : start + 4]}) == 1 for start in (0, 4, 8))
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])

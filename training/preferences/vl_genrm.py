@@ -44,6 +44,7 @@ from training.jobs.run_folder import RESULT, RunFolder
 from training.preferences.card import write_card
 from training.preferences.editing import RuleEditor
 from training.preferences.filters import Outcome, check_pair
+from training.samples import SOURCE_ROW
 from training.sources import Example, RowError, Skipped, log_skipped, read_examples
 
 DATA = "data"
@@ -285,6 +286,7 @@ def _row(
     evidence = examination.evidence.model_dump(mode="json")
     return {
         "id": f"{example.id}#{number}",
+        SOURCE_ROW: example.id,
         "images": [{"bytes": _encode(image), "path": None} for image in images],
         "question": example.question,
         "chosen": reference,
@@ -310,8 +312,8 @@ def _write_shard(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     from datasets import Dataset, Features, List, Value
     from datasets import Image as ImageFeature
 
-    texts = ("id", "question", "chosen", "rejected", "group", "error_kind", "chosen_by", "rejected_by", "passed")
-    columns = (*texts, "evidence_chosen", "evidence_rejected", "sightings")
+    texts = ("question", "chosen", "rejected", "group", "error_kind", "chosen_by", "rejected_by", "passed")
+    columns = ("id", SOURCE_ROW, *texts, "evidence_chosen", "evidence_rejected", "sightings")
     features = Features({"images": List(ImageFeature()), **{name: Value("string") for name in columns}})
     data_set = Dataset.from_dict({name: [row[name] for row in rows] for name in features}, features=features)
     with replacing(path) as new:

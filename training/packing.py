@@ -1,0 +1,146 @@
+"""Many sequences in one, without padding and without computing a common beginning twice.
+
+Sequences about one image begin alike: system turn, image, question. Such sequences form a *row*: the common prefix
+stands once, each sequence's rest follows as a *segment* that attends to the prefix and causally to itself. All rows of
+a batch are laid behind each other as one sequence of T tokens, so every layer but attention computes exactly the tokens
+that there are. Attention goes by *blocks* of similar length: gather queries and keys, attend under a mask, put back.
+Each sequence is computed exactly as if it stood alone (tests compare the two).
+
+`attend_packed` is registered with transformers as the attention implementation "packed"; a model that is switched to it
+(`use_packed_attention`) needs `blocks=` in every pass.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+
+_LENGTH_STEPS = (32, 64, 96, 160, 320, 640, 1280)
+"""Segments are attended together with others of a length up to the same one of these, or with all longer ones."""
+
+Block = dict[str, Tensor]
+"""Sequences that attend together, N of them, L queries and C keys each: `queries` (N, L) and `keys` (N, C), tokens as
+indices into T, padded with any; `visible` (N, L, C), True where a query may look; `real` (N, L), False at padding. A
+plain dictionary, so that trainers move it to a device.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Lengths of a common prefix and of the segments behind it, in tokens, each at least 1."""
+
+    prefix: int
+    segments: Sequence[int]
+
+    @property
+    def length(self) -> int:
+        """Tokens of the row."""
+        return self.prefix + sum(self.segments)
+
+
+def lay_out(rows: Iterable[Row]) -> list[Block]:
+    """The attention blocks of rows that stand behind each other."""
+    start = 0
+    spans: list[tuple[range, range]] = []
+    for row in rows:
+        prefix = range(start, start + row.prefix)
+        spans.append((range(0), prefix))
+        begin = prefix.stop
+        for length in row.segments:
+            spans.append((prefix, range(begin, begin + length)))
+            begin += length
+        start = begin
+    groups: dict[tuple[bool, int], list[tuple[range, range]]] = {}
+    for prefix, own in spans:
+        groups.setdefault((bool(prefix), sum(len(own) > step for step in _LENGTH_STEPS)), []).append((prefix, own))
+    return [_make_block(members) for members in groups.values()]
+
+
+def _make_block(spans: Sequence[tuple[range, range]]) -> Block:
+    """spans: what each sequence has before it, and its own tokens."""
+    before, real_before = _pad([prefix for prefix, _ in spans])
+    own, real_own = _pad([span for _, span in spans])
+    num, length = own.shape
+    causal = torch.ones(length, length, dtype=torch.bool).tril().expand(num, -1, -1)
+    return {
+        "queries": own,
+        "keys": torch.cat([before, own], dim=1),
+        "visible": torch.cat([real_before[:, None].expand(-1, length, -1), causal], dim=2),
+        "real": real_own,
+    }
+
+
+def _pad(spans: Sequence[range]) -> tuple[Tensor, Tensor]:
+    """Indices (N, longest) on the right of which the first is repeated, and which of them are no padding."""
+    starts = torch.tensor([span.start for span in spans])[:, None]
+    offsets = torch.arange(max(len(span) for span in spans))
+    real = offsets < torch.tensor([len(span) for span in spans])[:, None]
+    return torch.where(real, starts + offsets, starts), real
+
+
+def attend_packed(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    blocks: Sequence[Block],
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    **_: object,
+) -> tuple[Tensor, None]:
+    """Attention of one packed sequence, block by block.
+
+    query: (1, heads, T, D). key, value: (1, key-value heads, T, D). Returns (1, T, heads, D). The mask is ignored.
+    Raises ValueError for a layer with a sliding window. Source of the signature: transformers' attention interface.
+    """
+    if sliding_window is not None:
+        raise ValueError(f"Packed attention sees everything, but this layer has a window of {sliding_window} tokens.")
+    num_heads, num_tokens, width = query.shape[1:]
+    repeats = num_heads // key.shape[1]
+    flat = [
+        states[0].transpose(0, 1).reshape(num_tokens, -1)
+        for states in (query, key.repeat_interleave(repeats, dim=1), value.repeat_interleave(repeats, dim=1))
+    ]
+    out = torch.zeros_like(flat[0])
+    for block in blocks:
+        queries, keys, values = (
+            states.index_select(0, slots.flatten()).view(*slots.shape, num_heads, width).transpose(1, 2)
+            for states, slots in zip(flat, (block["queries"], block["keys"], block["keys"]), strict=True)
+        )
+        mixed = _attend(queries, keys, values, block["visible"][:, None], scaling or width**-0.5)
+        real = block["real"].flatten()
+        rows = mixed.transpose(1, 2).reshape(-1, num_heads * width)[real]
+        out = out.index_copy(0, block["queries"].flatten()[real], rows.to(out.dtype))
+    return out.view(1, num_tokens, num_heads, width), None
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, visible: Tensor, scaling: float) -> Tensor:
+    """Attention, (N, heads, L, D), where `visible` (N, 1, L, C) allows it. Written out on a CPU, where torch's fused
+    one is slow backwards.
+    """
+    if query.device.type != "cpu":
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=visible, scale=scaling)
+    scores = (query * scaling) @ key.transpose(2, 3)
+    return scores.masked_fill(~visible, torch.finfo(scores.dtype).min).softmax(dim=-1) @ value
+
+
+def use_packed_attention(model: Any) -> None:  # noqa: ANN401 - any model of the Qwen2-VL family
+    """Switch the language model to `attend_packed`; the vision tower keeps its own attention."""
+    AttentionInterface.register("packed", attend_packed)
+    AttentionMaskInterface.register("packed", _no_mask)
+    model.model.language_model.config._attn_implementation = "packed"  # noqa: SLF001 - transformers' setter is for all
+
+
+def use_ordinary_attention(model: Any) -> None:  # noqa: ANN401 - as above
+    """Undo `use_packed_attention`."""
+    model.model.language_model.config._attn_implementation = "sdpa"  # noqa: SLF001 - as above
+
+
+def _no_mask(*_: object, **__: object) -> None:
+    """Blocks carry the masks."""
