@@ -54,7 +54,7 @@ class FineTuning(Section):
     checkpoint_every: int = Field(100, ge=1, description="Optimizer steps between checkpoints.")
     gradient_checkpointing: bool = Field(default=False, description="Less memory, about a third slower.")
     samples_per_second: float = Field(
-        40.0, gt=0, description="Used by --dry-run only; the default is the pocket models' on two CPU cores."
+        80.0, gt=0, description="Used by --dry-run only; the default is the pocket models' on two CPU cores."
     )
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ Run: `vl-genrm train loop CONFIG`.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -27,7 +27,7 @@ from training.jobs.run_folder import RESULT, RunFolder
 from training.measuring import Measuring, measure, plan_measuring
 from training.preferences import vl_genrm
 from training.preferences.vl_genrm import DATA, PreferenceConfig
-from training.rejection import RejectConfig, plan_rounds
+from training.rejection import ROUNDS, RejectConfig, plan_rounds
 
 C = TypeVar("C", bound=JobConfig)
 
@@ -40,6 +40,10 @@ class LoopConfig(JobConfig):
     source: str = Field(description="Rows with image, question and reference.")
     engine: EngineChoice = Field(EngineChoice(), description="The base: it answers, criticises and is trained.")
     measuring: Measuring = Field(description="Held-out pairs that every step is measured on.")
+    held_out: Measuring | None = Field(
+        None,
+        description="Pairs that nothing is decided on: at the end, base, stage 1 and all rounds are measured there.",
+    )
     pairs_for_ift: int = Field(4000, ge=1, description="Pairs for stage 1; stage 2 takes those after them.")
     preferences: dict[str, Any] = Field({}, description="Section of `train preferences`.")
     critiques: dict[str, Any] = Field({}, description="Section of `train critiques`.")
@@ -113,7 +117,27 @@ def run(config: LoopConfig, folder: RunFolder) -> None:
         wait_for(second.output / RESULT)
         final = RunFolder(second.output).read_json(RESULT)
         ladder |= {f"round {number}": figures for number, figures in final["rounds"].items() if number != "0"}
-    folder.write_json(RESULT, {"final": {k: v for k, v in final.items() if k != "rounds"}, "ladder": ladder})
+    result = {"final": {k: v for k, v in final.items() if k != "rounds"}, "ladder": ladder}
+    folder.write_json(RESULT, result | _measure_held_out(config, folder, list(ladder)))
+
+
+def _measure_held_out(config: LoopConfig, folder: RunFolder, rungs: Sequence[str]) -> dict[str, Any]:
+    """`held_out`: figures of every rung of the ladder, and of the judge that the loop chose."""
+    if config.held_out is None:
+        return {}
+    _, _, first, second = stages_of(config)
+    choices = {"base": config.engine, "stage 1": trained_choice(config.engine, first.training, first.output)}
+    best = "stage 1"
+    if second is not None:
+        folders = {name: second.output / name.replace(" ", "-") for name in rungs if name.startswith("round")}
+        choices |= {name: trained_choice(second.engine, second.training, each) for name, each in folders.items()}
+        number = RunFolder(second.output).read_json(ROUNDS)["best_round"]
+        best = f"round {number}" if number else best
+    measured = {
+        name: measure(choice, config.held_out, folder.path / "held-out" / name.replace(" ", "-"))["figures"]
+        for name, choice in choices.items()
+    }
+    return {"held_out": {**measured, "final": measured[best]}}
 
 
 def _stage(schema: type[C], section: Mapping[str, Any], given: Mapping[str, Any]) -> C:
@@ -146,7 +170,11 @@ def _plan(config: LoopConfig) -> Plan:
     ]
     if second is not None:
         steps += plan_rounds(second, num_first_samples=num_samples).steps[1:]  # its start is stage 1, measured already
-    return Plan(steps=(*steps, plan_measuring(config.measuring, config.engine, name="measure the base")))
+    steps.append(plan_measuring(config.measuring, config.engine, name="measure the base"))
+    if config.held_out is not None:
+        rungs = ("base", "stage 1", *(f"round {n}" for n in range(1, (second.rounds if second else 0) + 1)))
+        steps += [plan_measuring(config.held_out, config.engine, name=f"held out: {rung}") for rung in rungs]
+    return Plan(steps=tuple(steps))
 
 
 JOB = Job(schema=LoopConfig, plan=_plan, run=run)

@@ -2,9 +2,9 @@
 
 A round samples K critiques per pair and order from the judge of the round before, keeps those with a high margin over
 both orders (`training.margins`), fine-tunes on everything kept so far, and measures on held-out pairs. A round is
-promoted only if the judge did not get worse; the job stops when the gain's 95 % interval includes zero, or after the
-last round. Sampled critiques, selections and measurements are on disk step by step, so that a killed run repeats
-nothing and ends with the same judge.
+promoted only if the judge did not get worse; the job stops when the gain's 95 % interval includes zero (unless told to
+go on), or after the last round. Sampled critiques, selections and measurements are on disk step by step, so that a
+killed run repeats nothing and ends with the same judge.
 
 Run: `vl-genrm train reject CONFIG`.
 """
@@ -22,6 +22,7 @@ from genrm.errors import GenRMError
 from genrm.parsing import parse_verdict
 from genrm.prompts import FIRST, LABELS, MARKER, SECOND, render_prompt
 from training.critiques import CRITIQUES, read_critiques
+from training.differences import names_difference
 from training.engines import HARMLESS, EngineChoice, open_engine, require_probabilities
 from training.finetuning import FineTuning, fine_tune, plan_training
 from training.gold import ORDERS, gold_label, probability_of
@@ -43,6 +44,8 @@ from training.statistics import bootstrap_difference
 
 START = "round-0/measured"
 """Folder in which the judge to begin with is measured."""
+ROUNDS = "rounds.json"
+"""What every round brought, and which judge is the best."""
 _KEPT = 0.4
 """Share of pairs and orders that give a critique, for the plan."""
 
@@ -63,10 +66,17 @@ class RejectConfig(JobConfig):
         None, description="Output folder of `train critiques` whose samples are trained on in every round as well."
     )
     rounds: int = Field(4, ge=1, description="Rounds at most.")
+    stop_early: bool = Field(
+        default=True, description="End when a round's gain cannot be told from none; false: always make all rounds."
+    )
     pairs_per_round: int = Field(2500, ge=1)
     samples: int = Field(4, ge=1, description="K: critiques per pair and order.")
     temperature: float = Field(1.0, gt=0)
     max_tokens: int = Field(256, ge=8)
+    must_name_difference: bool = Field(
+        default=True,
+        description="Drop texts that repeat no word of what only the one, or only the other response says.",
+    )
     threshold: float = Field(0.5, ge=-1, le=1, description="τ: least margin of a critique that is kept.")
     per_order: int = Field(1, ge=1, description="Critiques kept per pair and order at most.")
     prefer: Preference = Field("margin", description="Which of several good critiques is kept.")
@@ -111,7 +121,7 @@ def run(config: RejectConfig, folder: RunFolder) -> None:
         history.append(measured["figures"])
         if gain["value"] > 0:
             best, best_round, best_measured = trained, number, measured
-        if gain["low"] <= 0:
+        if config.stop_early and gain["low"] <= 0:
             break
     if is_first_process():
         _report(folder, history, best, best_round, best_measured)
@@ -130,18 +140,24 @@ def _choose(config: RejectConfig, folder: RunFolder, own: Sequence[Pair], judge:
         {"critiques": [item.margin for item in scored] or [0.0]}, folder.path / f"{step}-margins.png",
         xlabel="margin over both orders", ylabel="sampled critiques", title=f"Round {number}, τ = {config.threshold:g}",
     )  # fmt: skip
+    by_id = {pair.id: pair for pair in own}
+    named = [
+        item
+        for item in scored
+        if not config.must_name_difference or names_difference(item.drawn.text, by_id[item.drawn.pair_id])
+    ]
     kept = select(
-        scored, threshold=config.threshold, per_order=config.per_order, prefer=config.prefer,
+        named, threshold=config.threshold, per_order=config.per_order, prefer=config.prefer,
         group_cap=config.group_cap, seed=config.seed + number,
     )  # fmt: skip
-    passed = sum(passes(item, config.threshold) for item in scored)
+    passed = sum(passes(item, config.threshold) for item in named)
     fates = {"sampled": len(drawn), "passed": passed, "retention": passed / max(len(drawn), 1), "kept": len(kept)}
     folder.mark_done(f"{step}/select", fates)
     if not kept:
         raise AllRejectedError(
             f"None of {len(drawn):,} critiques of round {number} is right with a margin of {config.threshold:g} or "
-            f"more. Look at {folder.path / f'{step}-margins.png'}, then lower threshold, raise samples, or begin with "
-            "a better judge."
+            f"more ({len(scored) - len(named):,} did not name what differs). Look at "
+            f"{folder.path / f'{step}-margins.png'}, then lower threshold, raise samples, or begin with a better judge."
         )
     weights = {name: learning_weight(mean_probability(items)) for name, items in by_pair.items()}
     rows = [
@@ -247,7 +263,7 @@ def _report(
     folder: RunFolder, history: Sequence[dict[str, Any]], best: EngineChoice, best_round: int, measured: dict[str, Any]
 ) -> None:
     rounds = [folder.result_of(f"round-{number}") for number in range(1, len(history))]
-    folder.write_json("rounds.json", {"measured": list(history), "rounds": rounds, "best_round": best_round})
+    folder.write_json(ROUNDS, {"measured": list(history), "rounds": rounds, "best_round": best_round})
     folder.write_json("best.json", best.model_dump(mode="json"))
     folder.write_json(RESULT, {**measured["figures"], "rounds": {str(n): f for n, f in enumerate(history)}})
     names = [name for name in history[0] if name not in ("consistency", "ECE")]
@@ -277,7 +293,7 @@ def plan_rounds(config: RejectConfig, *, num_first_samples: int) -> Plan:
         steps=tuple(steps),
         notes=(
             f"Of pairs and orders, {_KEPT:.0%} are taken to give a critique that is kept.",
-            "It ends early when a round's gain cannot be told from none.",
+            *(["It ends early when a round's gain cannot be told from none."] if config.stop_early else []),
         ),
     )
 

@@ -61,7 +61,9 @@ class Writer(FakeEngine):
 
 
 def config(**values: Any) -> CritiqueConfig:
-    return CritiqueConfig(output=Path("unused"), pairs="unused", **values)
+    return CritiqueConfig.model_validate(
+        {"output": "unused", "pairs": "unused", "must_name_difference": False, **values}
+    )
 
 
 MakePairs = Callable[[int], list[Pair]]
@@ -95,6 +97,14 @@ async def test_a_text_about_detectors_is_dropped_where_the_judge_would_not_see_t
     for share, dropped in ((0.0, 4), (1.0, 0)):
         _, counts = await write_critiques(engine, make_pairs(2), config(per_order=1, evidence_share=share), seed=0)
         assert counts["hint mentioned"] == dropped
+
+
+async def test_critiques_that_do_not_say_what_differs_are_dropped(make_pairs: MakePairs) -> None:
+    for text, dropped in (("A dog, or a cat.", 0), ("A dog, or a bird.", 4), ("Looked.", 4)):
+        _, counts = await write_critiques(
+            Writer(text=text), make_pairs(2), config(per_order=1, must_name_difference=True), seed=0
+        )
+        assert counts["difference not named"] == dropped
 
 
 async def test_whatever_adorned_or_followed_the_verdict_is_left_out(make_pairs: MakePairs) -> None:
@@ -182,6 +192,7 @@ def test_a_run_that_is_killed_goes_on_and_leaves_the_same_samples(
                 "pairs_per_block=8",
                 "per_order=1",
                 "max_hint_dependence=null",
+                "must_name_difference=false",
             ],
         )
         with RunFolder.open(values.output, values) as folder:

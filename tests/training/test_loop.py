@@ -1,17 +1,18 @@
 """The whole loop: what its stages are told, that they run once each, and what it reports."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from training import critiques, ift, loop, rejection
+from training.engines import EngineChoice
 from training.jobs.config import ConfigError, JobConfig, read_config
 from training.jobs.job import Job
 from training.jobs.run_folder import RESULT, RunFolder
 from training.loop import LoopConfig, stages_of
+from training.measuring import Measuring
 from training.preferences import vl_genrm
 
 SHARE = {"value": 0.5, "low": 0.4, "high": 0.6, "num": 10}
@@ -60,6 +61,7 @@ def test_every_stage_runs_once_and_the_ladder_is_reported(tmp_path: Path, monkey
             if name == "reject" and ran.count("reject") == 1:
                 raise KeyboardInterrupt
             folder.write_json(RESULT, {"overall": SHARE, "rounds": {"0": {}, "1": {"overall": SHARE}}})
+            folder.write_json("rounds.json", {"best_round": 1})
 
         return Job(schema=job.schema, plan=job.plan, run=run)
 
@@ -68,11 +70,16 @@ def test_every_stage_runs_once_and_the_ladder_is_reported(tmp_path: Path, monkey
     }  # fmt: skip
     for name, module in modules.items():
         monkeypatch.setattr(module, "JOB", stand_in(name, module.JOB))
-    measure: Callable[..., dict[str, Any]] = lambda *_: {"figures": {"overall": SHARE}}  # noqa: E731
+    models: list[tuple[str | None, str]] = []
+
+    def measure(choice: EngineChoice, settings: Measuring, folder: Path) -> dict[str, Any]:
+        models.append((choice.adapter and Path(choice.adapter).parent.name, settings.pairs))
+        return {"figures": {"overall": SHARE, "model": choice.adapter}}
+
     monkeypatch.setattr(loop, "measure", measure)
 
     def start() -> None:
-        config = read(tmp_path)
+        config = read(tmp_path, "held_out.pairs=untouched.jsonl")
         with RunFolder.open(tmp_path, config) as folder:
             loop.run(config, folder)
 
@@ -83,6 +90,10 @@ def test_every_stage_runs_once_and_the_ladder_is_reported(tmp_path: Path, monkey
     result = json.loads((tmp_path / RESULT).read_text())
     assert list(result["ladder"]) == ["base", "stage 1", "round 1"]
     assert result["final"] == {"overall": SHARE}
+    untouched = [(model, "untouched.jsonl") for model in (None, "ift", "round-1")]
+    assert models == [(None, "held-out.jsonl"), *untouched]
+    assert list(result["held_out"]) == ["base", "stage 1", "round 1", "final"]
+    assert result["held_out"]["final"] == result["held_out"]["round 1"]
 
 
 def test_without_stage_2_the_first_is_final(tmp_path: Path) -> None:

@@ -66,7 +66,8 @@ def run(rows_file: Path, output: Path, *settings: str) -> Path:
         None,
         [
             f"pairs={rows_file}", f"output={output}", "pairs_per_round=20", "rounds=2", "samples=2", "threshold=-1",
-            "pairs_per_block=8", "training.batch_size=1", "measuring.pairs=unused", "group_cap=100", *settings,
+            "pairs_per_block=8", "training.batch_size=1", "measuring.pairs=unused", "group_cap=100",
+            "must_name_difference=false", *settings,
         ],
     )  # fmt: skip
     with RunFolder.open(values.output, values) as folder:
@@ -107,6 +108,14 @@ def test_a_round_without_a_readable_image_says_that_all_were_rejected_and_names_
     with pytest.raises(AllRejectedError, match="None of 0 critiques"):
         run(rows_file, tmp_path / "out")
     assert "Row p3 was skipped: its image '3.png' cannot be read" in caplog.text
+
+
+def test_critiques_that_do_not_say_what_differs_are_not_learned(
+    rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Training(monkeypatch, [0.5], engine=FakeEngine())
+    with pytest.raises(AllRejectedError, match=r"None of 80 critiques .* \(80 did not name what differs\)"):
+        run(rows_file, tmp_path / "out", "must_name_difference=true")
 
 
 def test_an_engine_without_probabilities_is_refused_before_it_samples(
@@ -168,6 +177,8 @@ def test_it_stops_when_the_gain_cannot_be_told_from_none(
     output = run(rows_file, tmp_path / "out")
     assert len(training.samples) == 1
     assert json.loads((output / "rounds.json").read_text())["best_round"] == 1  # a little better is still better
+    told_to_go_on = run(rows_file, tmp_path / "out-all", "stop_early=false")
+    assert len(json.loads((told_to_go_on / "rounds.json").read_text())["rounds"]) == 2
 
 
 def test_when_all_are_rejected_it_says_so_with_the_histogram(
