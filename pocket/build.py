@@ -1,7 +1,11 @@
-"""The recipe that makes the shipped models from nothing: tokenizer, vision tower, base, judge; and the expert.
+"""The recipe that makes the shipped models from nothing: tokenizer, vision tower, base, expert; and the judge.
 
-Everything it makes on the way (pictures, checkpoints, curves) stays in one build folder, so that a killed build goes
-on where it was. The finished models are ordinary folders in half precision, each with a card.
+The judge is trained by the training loop (`training.loop`, `training/configs/pocket/loop.yaml`) from base and expert. A
+stage outside the recipe, `supervised`, trains a judge on critiques from ground truth instead: what the loop is compared
+with.
+
+Everything that is made on the way (pictures, checkpoints, curves) stays in one build folder, so that a killed build
+goes on where it was. The finished models are ordinary folders in half precision, each with a card.
 
 Run: `vl-genrm pocket build` (all stages), or `vl-genrm pocket build --only judge`.
 """
@@ -21,6 +25,7 @@ from transformers import (
     Qwen2VLProcessor,
 )
 
+import training
 from experts.grounding_dino import KNOWN_PHRASES_FILE
 from genrm.errors import GenRMError
 from pocket.expert_architecture import build_expert, build_expert_processor
@@ -33,8 +38,15 @@ from pocket.tasks import BASE_MIX, JUDGE_MIX, SECOND_BASE_MIX
 from pocket.tokenizer import build_processor
 from pocket.vision_stage import VisionSettings, train_vision
 from pocket.vocabulary import KINDS
+from training import loop
+from training.jobs.config import read_config
+from training.jobs.run_folder import RunFolder
+from training.loop import BEST, LoopConfig
 
-STAGES = ("vision", "base", "judge", "expert")
+STAGES = ("vision", "base", "expert", "judge")
+SUPERVISED = "supervised"
+"""A stage that is run only by name."""
+LOOP_CONFIG = Path(training.__file__).parent / "configs" / "pocket" / "loop.yaml"
 
 
 class StageMissingError(GenRMError, FileNotFoundError):
@@ -58,7 +70,7 @@ class Recipe:
         )
     )
     """Rounds, as of the vision stage."""
-    judge: LanguageSettings = field(
+    supervised: LanguageSettings = field(
         default_factory=lambda: LanguageSettings(
             mix=JUDGE_MIX, num_steps=2600, seed=1, matches_per_scene=3, verdict_smoothing=0.05
         )
@@ -69,7 +81,7 @@ class Recipe:
 
 
 def build(recipe: Recipe, folder: Path, *, only: str | None = None) -> Path:
-    """Run the stages (or the one named) in a build folder; return the folder of the last model made.
+    """Run the stages (or the one named, or `SUPERVISED`) in a build folder; return the folder of the last model made.
 
     Raises StageMissingError if `only` names a stage whose forerunner has not been run in this folder.
     """
@@ -93,13 +105,23 @@ def build(recipe: Recipe, folder: Path, *, only: str | None = None) -> Path:
                 model = Qwen2VLForConditionalGeneration.from_pretrained(folder / stage, dtype=torch.float32)
                 continue
             made = _train_and_save(model, processor, settings, recipe, folder, stage)
-    if "judge" in stages:
+    if SUPERVISED in stages:
         base = _existing(folder / "base", "base")
         model = Qwen2VLForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
-        made = _train_and_save(model, AutoProcessor.from_pretrained(base), recipe.judge, recipe, folder, "judge")
+        processor = AutoProcessor.from_pretrained(base)
+        made = _train_and_save(model, processor, recipe.supervised, recipe, folder, SUPERVISED)
     if "expert" in stages:
         made = _train_expert(recipe, folder)
+    if "judge" in stages:
+        made = _train_judge(folder)
     return made
+
+
+def loop_config(folder: Path) -> LoopConfig:
+    """The training loop's configuration in a build folder. Raises StageMissingError without base or expert."""
+    base, expert = _existing(folder / "base", "base"), _existing(folder / "expert", "expert")
+    settings = [f"output={folder / 'loop'}", f"engine.model={base}", f"preferences.experts.models=[{expert}]"]
+    return read_config(LoopConfig, LOOP_CONFIG, settings)
 
 
 def save_model(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> None:
@@ -137,6 +159,16 @@ def _train_and_save(
     train_language(model, processor, features, scenes, settings, folder, stage)
     save_model(model, processor, folder / stage)
     return folder / stage
+
+
+def _train_judge(folder: Path) -> Path:
+    config = loop_config(folder)
+    with RunFolder.open(config.output, config) as run_folder:
+        loop.run(config, run_folder)
+    chosen = run_folder.read_json(BEST)["model"]
+    model = Qwen2VLForConditionalGeneration.from_pretrained(chosen, dtype=torch.float32)
+    save_model(model, AutoProcessor.from_pretrained(chosen), folder / "judge")
+    return folder / "judge"
 
 
 def _train_expert(recipe: Recipe, folder: Path) -> Path:

@@ -20,15 +20,18 @@ def build(
     output: Annotated[
         Path, typer.Option(help="Folder for pictures, checkpoints, curves and the finished models.")
     ] = Path("build"),
-    only: Annotated[str | None, typer.Option(help="One stage only: vision, base, judge or expert.")] = None,
+    only: Annotated[
+        str | None, typer.Option(help="One stage only: vision, base, expert or judge; or supervised, beside them.")
+    ] = None,
 ) -> None:
     """Train the shipped models from nothing (hours on a CPU). A killed build goes on where it was."""
-    from pocket.build import STAGES, Recipe
+    from pocket.build import STAGES, SUPERVISED, Recipe
     from pocket.build import build as build_models
     from pocket.drawing import emoji_font_path
 
-    if only is not None and only not in STAGES:
-        raise typer.BadParameter(f"{only!r} is no stage; allowed are {', '.join(STAGES)}.", param_hint="--only")
+    allowed = (*STAGES, SUPERVISED)
+    if only is not None and only not in allowed:
+        raise typer.BadParameter(f"{only!r} is no stage; allowed are {', '.join(allowed)}.", param_hint="--only")
     emoji_font_path()
     typer.echo(f"Made {build_models(Recipe(), output, only=only)}")
 

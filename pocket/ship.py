@@ -16,6 +16,8 @@ from experts.reliability import RELIABILITY_FILE
 from genrm.errors import GenRMError
 from genrm.shipped import base_folder, expert_folder, judge_folder
 from pocket.build import current_commit
+from training.jobs.config import read_mapping
+from training.jobs.run_folder import CONFIG
 
 _FILES = ("*.json", "*.jinja", "*.safetensors")
 _TITLES = {"base": "VL-GenRM pocket base", "judge": "VL-GenRM pocket judge", "expert": "VL-GenRM pocket expert"}
@@ -28,6 +30,12 @@ _PURPOSE = {
     "beside the shipped judge. `known_phrases.json` lists the names it knows, `reliability.json` what was measured "
     "of it.",
 }
+_STAGES = {
+    "base": ("vision", "language_scenes", "base"),
+    "expert": ("expert_scenes", "expert_backbone", "expert"),
+    "judge": (),
+}
+"""Parts of the build's recipe that a card shows; the judge's is that of the training loop."""
 _DATA = (
     "Scenes of the pocket world (`pocket/`), split `train` only: generated, with exact ground truth, no data of other "
     "people. The glyphs in the pictures are those of Noto Color Emoji (SIL Open Font License 1.1)."
@@ -77,12 +85,10 @@ def write_card(name: str, build: Path) -> str:
         )
     notes = build / f"notes-{name}.md"
     recipe = json.loads((build / "recipe.json").read_text())
-    if name == "expert":
-        stages = {key: recipe[key] for key in ("expert_scenes", "expert_backbone", "expert")}
-    else:
-        stages = {"vision": recipe["vision"], "language_scenes": recipe["language_scenes"], name: recipe[name]}
+    stages = {key: recipe[key] for key in _STAGES[name]}
     if name == "judge":
-        stages["base"] = recipe["base"]
+        loop = read_mapping(build / "loop" / CONFIG)
+        stages = {"loop": {key: value for key, value in loop.items() if key != "output"}}
     return "\n".join(
         [
             f"# {_TITLES[name]}",

@@ -8,7 +8,7 @@ Run: `vl-genrm train loop CONFIG`.
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -28,6 +28,9 @@ from training.measuring import Measuring, measure, plan_measuring
 from training.preferences import vl_genrm
 from training.preferences.vl_genrm import DATA, PreferenceConfig
 from training.rejection import ROUNDS, RejectConfig, plan_rounds
+
+BEST = "best.json"
+"""The judge that the loop ended with, as an `EngineChoice`."""
 
 C = TypeVar("C", bound=JobConfig)
 
@@ -118,26 +121,28 @@ def run(config: LoopConfig, folder: RunFolder) -> None:
         final = RunFolder(second.output).read_json(RESULT)
         ladder |= {f"round {number}": figures for number, figures in final["rounds"].items() if number != "0"}
     result = {"final": {k: v for k, v in final.items() if k != "rounds"}, "ladder": ladder}
-    folder.write_json(RESULT, result | _measure_held_out(config, folder, list(ladder)))
+    choices, best = _rungs(config, ladder)
+    folder.write_json(BEST, choices[best].model_dump(mode="json"))
+    if config.held_out is not None:
+        held_out = {
+            name: measure(choice, config.held_out, folder.path / "held-out" / name.replace(" ", "-"))["figures"]
+            for name, choice in choices.items()
+        }
+        result["held_out"] = {**held_out, "final": held_out[best]}
+    folder.write_json(RESULT, result)
 
 
-def _measure_held_out(config: LoopConfig, folder: RunFolder, rungs: Sequence[str]) -> dict[str, Any]:
-    """`held_out`: figures of every rung of the ladder, and of the judge that the loop chose."""
-    if config.held_out is None:
-        return {}
+def _rungs(config: LoopConfig, ladder: Iterable[str]) -> tuple[dict[str, EngineChoice], str]:
+    """The judge at every rung of the ladder, and the name of the best rung."""
     _, _, first, second = stages_of(config)
     choices = {"base": config.engine, "stage 1": trained_choice(config.engine, first.training, first.output)}
-    best = "stage 1"
-    if second is not None:
-        folders = {name: second.output / name.replace(" ", "-") for name in rungs if name.startswith("round")}
-        choices |= {name: trained_choice(second.engine, second.training, each) for name, each in folders.items()}
-        number = RunFolder(second.output).read_json(ROUNDS)["best_round"]
-        best = f"round {number}" if number else best
-    measured = {
-        name: measure(choice, config.held_out, folder.path / "held-out" / name.replace(" ", "-"))["figures"]
-        for name, choice in choices.items()
-    }
-    return {"held_out": {**measured, "final": measured[best]}}
+    if second is None:
+        return choices, "stage 1"
+    for name in ladder:
+        if name not in choices:
+            choices[name] = trained_choice(second.engine, second.training, second.output / name.replace(" ", "-"))
+    number = RunFolder(second.output).read_json(ROUNDS)["best_round"]
+    return choices, f"round {number}" if number else "stage 1"
 
 
 def _stage(schema: type[C], section: Mapping[str, Any], given: Mapping[str, Any]) -> C:

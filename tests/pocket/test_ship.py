@@ -24,8 +24,10 @@ REPORT = {
 @pytest.fixture
 def build(tmp_path: Path) -> Path:
     """A build folder with a recipe and nothing measured."""
-    recipe = {"vision": [], "language_scenes": "range(1, 2)", "base": {"num_steps": 3}, "judge": {"num_steps": 4}}
+    recipe = {"vision": [], "language_scenes": "range(1, 2)", "base": [{"num_steps": 3}], "supervised": {}}
     (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    (tmp_path / "loop").mkdir()
+    (tmp_path / "loop" / "config.yaml").write_text("output: somewhere\npairs_for_ift: 4\n")
     return tmp_path
 
 
@@ -44,5 +46,6 @@ def test_a_card_says_data_recipe_command_commit_and_metrics(build: Path) -> None
     assert "| reasoning | 0.750 [0.800, 0.900] |" in card
     assert "| overall with a blank picture | 0.512 [0.800, 0.900] |" in card
     assert "| ECE | 0.023 |" in card
-    assert '"num_steps": 4' in card
+    assert '"pairs_for_ift": 4' in card
+    assert "somewhere" not in card
     assert "Run in two parts." in card

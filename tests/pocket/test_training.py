@@ -29,6 +29,8 @@ from pocket.tokenizer import SPECIAL_TOKENS, build_processor
 from pocket.vision_stage import IGNORED as NO_MAT_LABEL
 from pocket.vision_stage import NO_KIND, NO_TEXT, VisionSettings, cell_labels
 from pocket.vocabulary import KINDS, MAT_COLOURS, SIGN_TEXTS
+from training.jobs.run_folder import RunFolder
+from training.loop import BEST, LoopConfig
 from training.packing import use_ordinary_attention, use_packed_attention
 
 Models = tuple[Qwen2VLProcessor, Qwen2VLForConditionalGeneration]
@@ -162,22 +164,31 @@ def test_the_learning_rate_rises_stays_and_falls_to_nothing() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("emoji_font")
-def test_the_recipe_runs_end_to_end_and_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_the_recipe_runs_end_to_end_and_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     short = {"num_steps": 2, "batch_scenes": 2, "tasks_per_scene": 2, "probe_every": 99}
     recipe = Recipe(
         vision=(VisionSettings(num_steps=2, batch_scenes=2, num_scenes=4),),
         language_scenes=range(4, 8),
         base=(LanguageSettings(mix=BASE_MIX, **short), LanguageSettings(mix=SECOND_BASE_MIX, **short)),
-        judge=LanguageSettings(mix=JUDGE_MIX, **short),
+        supervised=LanguageSettings(mix=JUDGE_MIX, **short),
         expert_scenes=range(4, 8),
         expert_backbone=BackboneSettings(num_steps=2, batch_scenes=2),
         expert=ExpertSettings(num_steps=2, batch_scenes=2, probe_every=99),
     )
     with pytest.raises(StageMissingError, match="--only vision"):
         build(recipe, tmp_path, only="base")
-    expert = GroundingDino.load(str(build(recipe, tmp_path)))
+
+    def choose_base(config: LoopConfig, folder: RunFolder) -> None:
+        """In place of the loop, for which this base is good for nothing."""
+        assert config.preferences["experts"]["models"] == [str(tmp_path / "expert")]
+        folder.write_json(BEST, {"model": config.engine.model})
+
+    monkeypatch.setattr("training.loop.run", choose_base)
+    judge = build(recipe, tmp_path)
+    assert judge == tmp_path / "judge"
+    build(recipe, tmp_path, only="supervised")
+    expert = GroundingDino.load(str(tmp_path / "expert"))
     assert expert.vocabulary == frozenset(kind.name for kind in KINDS)
-    judge = tmp_path / "judge"
     vision = (tmp_path / "vision-1.safetensors").stat().st_mtime_ns
     build(recipe, tmp_path, only="vision")
     assert (tmp_path / "vision-1.safetensors").stat().st_mtime_ns == vision
@@ -185,6 +196,6 @@ def test_the_recipe_runs_end_to_end_and_goes_on_where_it_was(tmp_path: Path) -> 
     assert isinstance(model, Qwen2VLForConditionalGeneration)
     config: Any = model.config
     assert len(AutoProcessor.from_pretrained(judge).tokenizer) == config.text_config.vocab_size
-    for stage in ("vision-1", "base-1", "base", "judge", "expert-backbone", "expert"):
+    for stage in ("vision-1", "base-1", "base", "supervised", "expert-backbone", "expert"):
         assert (tmp_path / f"{stage}.png").stat().st_size > 1000
         assert json.loads((tmp_path / f"{stage}.jsonl").read_text().splitlines()[-1])["step"] == 2

@@ -92,6 +92,7 @@ def test_every_stage_runs_once_and_the_ladder_is_reported(tmp_path: Path, monkey
     assert result["final"] == {"overall": SHARE}
     untouched = [(model, "untouched.jsonl") for model in (None, "ift", "round-1")]
     assert models == [(None, "held-out.jsonl"), *untouched]
+    assert json.loads((tmp_path / "best.json").read_text())["adapter"].endswith("reject/round-1/model")
     assert list(result["held_out"]) == ["base", "stage 1", "round 1", "final"]
     assert result["held_out"]["final"] == result["held_out"]["round 1"]
 
