@@ -120,7 +120,10 @@ def run(config: LoopConfig, folder: RunFolder) -> None:
         wait_for(second.output / RESULT)
         final = RunFolder(second.output).read_json(RESULT)
         ladder |= {f"round {number}": figures for number, figures in final["rounds"].items() if number != "0"}
-    result = {"final": {k: v for k, v in final.items() if k != "rounds"}, "ladder": ladder}
+    result: dict[str, Any] = {"final": {k: v for k, v in final.items() if k != "rounds"}, "ladder": ladder}
+    if second is not None:
+        told = enumerate(RunFolder(second.output).read_json(ROUNDS)["rounds"], 1)
+        result["rounds"] = {f"round {n}": {name: each[name] for name in ("retention", "gain")} for n, each in told}
     choices, best = _rungs(config, ladder)
     folder.write_json(BEST, choices[best].model_dump(mode="json"))
     if config.held_out is not None:

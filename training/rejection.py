@@ -40,7 +40,7 @@ from training.measuring import Measuring, measure, plan_measuring
 from training.plots import draw_histogram, draw_lines
 from training.samples import Sample, shows_evidence, to_sample
 from training.sources import Pair, RowError, Skipped, log_skipped, read_own_pairs
-from training.statistics import bootstrap_difference
+from training.statistics import bootstrap_difference, share_with_interval
 
 START = "round-0/measured"
 """Folder in which the judge to begin with is measured."""
@@ -151,7 +151,8 @@ def _choose(config: RejectConfig, folder: RunFolder, own: Sequence[Pair], judge:
         group_cap=config.group_cap, seed=config.seed + number,
     )  # fmt: skip
     passed = sum(passes(item, config.threshold) for item in named)
-    fates = {"sampled": len(drawn), "passed": passed, "retention": passed / max(len(drawn), 1), "kept": len(kept)}
+    retention = share_with_interval(passed, len(drawn))
+    fates = {"sampled": len(drawn), "passed": passed, "retention": retention, "kept": len(kept)}
     folder.mark_done(f"{step}/select", fates)
     if not kept:
         raise AllRejectedError(

@@ -61,7 +61,7 @@ def test_every_stage_runs_once_and_the_ladder_is_reported(tmp_path: Path, monkey
             if name == "reject" and ran.count("reject") == 1:
                 raise KeyboardInterrupt
             folder.write_json(RESULT, {"overall": SHARE, "rounds": {"0": {}, "1": {"overall": SHARE}}})
-            folder.write_json("rounds.json", {"best_round": 1})
+            folder.write_json("rounds.json", {"best_round": 1, "rounds": [{"retention": SHARE, "gain": SHARE}]})
 
         return Job(schema=job.schema, plan=job.plan, run=run)
 
@@ -90,6 +90,7 @@ def test_every_stage_runs_once_and_the_ladder_is_reported(tmp_path: Path, monkey
     result = json.loads((tmp_path / RESULT).read_text())
     assert list(result["ladder"]) == ["base", "stage 1", "round 1"]
     assert result["final"] == {"overall": SHARE}
+    assert result["rounds"] == {"round 1": {"retention": SHARE, "gain": SHARE}}
     untouched = [(model, "untouched.jsonl") for model in (None, "ift", "round-1")]
     assert models == [(None, "held-out.jsonl"), *untouched]
     assert json.loads((tmp_path / "best.json").read_text())["adapter"].endswith("reject/round-1/model")

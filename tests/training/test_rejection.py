@@ -86,7 +86,7 @@ def test_a_round_samples_with_the_best_judge_and_trains_on_everything_kept_so_fa
     assert json.loads((output / "best.json").read_text())["adapter"] == "round-2"
     assert (output / "rounds.png").stat().st_size > 1000
     rounds = json.loads((output / "rounds.json").read_text())["rounds"]
-    assert all(0 < each["retention"] <= 1 and each["promoted"] for each in rounds)
+    assert all(0 < each["retention"]["value"] <= 1 and each["promoted"] for each in rounds)
 
 
 def test_what_is_learned_ends_with_the_gold_verdict_whatever_was_drawn() -> None:
