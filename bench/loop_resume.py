@@ -20,10 +20,11 @@ from typing import Any
 
 CONFIG = Path(__file__).parents[1] / "training" / "configs" / "pocket" / "loop.yaml"
 SMALL = (
-    "source=pocket:train?n=120&seed=3", "measuring.limit=60", "pairs_for_ift=120", "preferences.rows_per_shard=24",
+    "source=pocket:train?n=120&seed=3", "measuring.limit=60", "held_out=null", "pairs_for_ift=120",
+    "preferences.rows_per_shard=24",
     "critiques.pairs_per_block=24", "ift.training.checkpoint_every=2", "ift.training.epochs=1", "reject.rounds=1",
     "reject.pairs_per_round=64", "reject.pairs_per_block=16", "reject.training.checkpoint_every=2",
-    "reject.threshold=0", "reject.training.epochs=0.5",
+    "reject.threshold=0", "reject.training.epochs=0.5", "ift.training.batch_size=16", "reject.training.batch_size=16",
 )  # fmt: skip
 COMPARED = ("critiques/written.jsonl", "critiques/critiques.jsonl", "reject/round-1-sampled.jsonl")
 

@@ -151,10 +151,24 @@ def _sightings(checks: Mapping[str, Sequence[Check]], images: Sequence[Image]) -
     sightings = []
     for phrase in sorted(checks):
         best = max(checks[phrase], key=lambda check: check.reliability.recall)
-        found = sorted(best.detections, key=lambda d: (d.image, d.box[1] + d.box[3], d.box[0] + d.box[2]))
-        places = tuple(_place(detection, images[detection.image]) for detection in found)
+        places = tuple(_place(detection, images[detection.image]) for detection in _in_reading_order(best.detections))
         sightings.append(Sighting(phrase=phrase, places=places))
     return tuple(sightings)
+
+
+def _in_reading_order(detections: Sequence[Detection]) -> list[Detection]:
+    """Line by line, from the left in each: a line holds those whose middle is at most half an object's height below
+    that of its first one.
+    """
+    lines: list[list[Detection]] = []
+    for detection in sorted(detections, key=lambda d: (d.image, d.box[1] + d.box[3])):
+        first = lines[-1][0] if lines else detection
+        lower = (detection.box[1] + detection.box[3] - first.box[1] - first.box[3]) / 2
+        if lines and first.image == detection.image and lower <= (first.box[3] - first.box[1]) / 2:
+            lines[-1].append(detection)
+        else:
+            lines.append([detection])
+    return [detection for line in lines for detection in sorted(line, key=lambda d: d.box[0] + d.box[2])]
 
 
 def _place(detection: Detection, image: Image) -> str:

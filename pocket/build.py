@@ -34,7 +34,7 @@ from pocket.expert_stage import ExpertSettings, train_expert
 from pocket.language_stage import LanguageSettings, encode_scenes, initialise, train_language
 from pocket.pictures import draw_pool
 from pocket.scenes import Split
-from pocket.tasks import BASE_MIX, JUDGE_MIX, SECOND_BASE_MIX
+from pocket.tasks import BASE_MIX, JUDGE_MIX, SECOND_BASE_MIX, THIRD_BASE_MIX
 from pocket.tokenizer import build_processor
 from pocket.vision_stage import VisionSettings, train_vision
 from pocket.vocabulary import KINDS
@@ -67,6 +67,7 @@ class Recipe:
         default_factory=lambda: (
             LanguageSettings(mix=BASE_MIX, num_steps=2000),
             LanguageSettings(mix=SECOND_BASE_MIX, num_steps=2600, seed=2, matches_per_scene=2),
+            LanguageSettings(mix=THIRD_BASE_MIX, num_steps=700, seed=3, dimmed_share=0.5, learning_rate=1e-3),
         )
     )
     """Rounds, as of the vision stage."""
@@ -81,14 +82,15 @@ class Recipe:
 
 
 def build(recipe: Recipe, folder: Path, *, only: str | None = None) -> Path:
-    """Run the stages (or the one named, or `SUPERVISED`) in a build folder; return the folder of the last model made.
+    """Run the stages (or the one named, or `SUPERVISED`) in a build folder; return where the last model lies.
+
+    What is finished is not made again: delete a model's folder (and for the judge `loop`) to have it made anew.
 
     Raises StageMissingError if `only` names a stage whose forerunner has not been run in this folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2, default=str) + "\n")
     stages = STAGES if only is None else (only,)
-    made = folder
     if "vision" in stages:
         start = None
         for number, round_settings in enumerate(recipe.vision, 1):
@@ -101,20 +103,20 @@ def build(recipe: Recipe, folder: Path, *, only: str | None = None) -> Path:
         model = initialise(_existing(folder / "vision.safetensors", "vision"), processor)
         for number, settings in enumerate(recipe.base, 1):
             stage = "base" if number == len(recipe.base) else f"base-{number}"
-            if stage != "base" and (folder / stage).exists():
+            if (folder / stage).exists():
                 model = Qwen2VLForConditionalGeneration.from_pretrained(folder / stage, dtype=torch.float32)
-                continue
-            made = _train_and_save(model, processor, settings, recipe, folder, stage)
-    if SUPERVISED in stages:
+            else:
+                _train_and_save(model, processor, settings, recipe, folder, stage)
+    if SUPERVISED in stages and not (folder / SUPERVISED).exists():
         base = _existing(folder / "base", "base")
         model = Qwen2VLForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
         processor = AutoProcessor.from_pretrained(base)
-        made = _train_and_save(model, processor, recipe.supervised, recipe, folder, SUPERVISED)
-    if "expert" in stages:
-        made = _train_expert(recipe, folder)
-    if "judge" in stages:
-        made = _train_judge(folder)
-    return made
+        _train_and_save(model, processor, recipe.supervised, recipe, folder, SUPERVISED)
+    if "expert" in stages and not (folder / "expert").exists():
+        _train_expert(recipe, folder)
+    if "judge" in stages and not (folder / "judge").exists():
+        _train_judge(folder)
+    return folder / ("vision.safetensors" if stages == ("vision",) else stages[-1])
 
 
 def loop_config(folder: Path) -> LoopConfig:
@@ -126,10 +128,14 @@ def loop_config(folder: Path) -> LoopConfig:
 
 def save_model(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> None:
     """Write weights (half precision, safetensors), configuration, tokenizer and processor as one ordinary model
-    folder.
+    folder, whole or not at all.
     """
-    model.half().save_pretrained(folder)
-    processor.save_pretrained(folder)
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    model.half().save_pretrained(unfinished)
+    processor.save_pretrained(unfinished)
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
     model.float()
 
 
@@ -152,33 +158,33 @@ def _train_and_save(
     recipe: Recipe,
     folder: Path,
     stage: str,
-) -> Path:
+) -> None:
     scenes = recipe.language_scenes
     pictures = draw_pool(Split.TRAIN, scenes, folder / "pictures")
     features = encode_scenes(model, pictures)
     train_language(model, processor, features, scenes, settings, folder, stage)
     save_model(model, processor, folder / stage)
-    return folder / stage
 
 
-def _train_judge(folder: Path) -> Path:
+def _train_judge(folder: Path) -> None:
     config = loop_config(folder)
     with RunFolder.open(config.output, config) as run_folder:
         loop.run(config, run_folder)
-    chosen = run_folder.read_json(BEST)["model"]
+    choice = run_folder.read_json(BEST)
+    if choice.get("adapter") is not None:
+        raise GenRMError(f"{LOOP_CONFIG} trains an adapter; the shipped judge is a whole model. Set method: full.")
+    chosen = choice["model"]
     model = Qwen2VLForConditionalGeneration.from_pretrained(chosen, dtype=torch.float32)
     save_model(model, AutoProcessor.from_pretrained(chosen), folder / "judge")
-    return folder / "judge"
 
 
-def _train_expert(recipe: Recipe, folder: Path) -> Path:
+def _train_expert(recipe: Recipe, folder: Path) -> None:
     backbone = train_backbone(recipe.expert_backbone, recipe.expert_scenes, folder)
     model, processor = build_expert(), build_expert_processor()
     train_expert(model, processor, backbone, recipe.expert_scenes, recipe.expert, folder)
     save_model(model, processor, folder / "expert")
     names = [kind.name for kind in KINDS]
     (folder / "expert" / KNOWN_PHRASES_FILE).write_text(json.dumps(names, indent=0) + "\n")
-    return folder / "expert"
 
 
 def _existing(path: Path, stage: str) -> Path:

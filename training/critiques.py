@@ -4,9 +4,10 @@ For every pair and order, the model is told the gold verdict and what experts fo
 put behind the prompt that a judge sees, without hint or evidence, and the model reads on: only if the verdict that it
 now gives is the gold one does the critique carry the verdict. That alone would let a critique pass that turns round in
 its last words because it was told to. So the probability of every token is compared with and without the hint, and
-a text with a step that only the hint explains is dropped, as is one that mentions the hint, or that names nothing in
-which the responses differ (`training.differences`). How sure the model is of the pair before any training weighs the
-sample (`training.losses.learning_weight`).
+a text with a step that only the hint explains is dropped. What the evidence explains may stay: it is what the judge
+shall learn to see. Dropped, too, is a text that mentions the hint, or that names nothing in which the responses differ
+(`training.differences`). How sure the model is of the pair before any training weighs the sample
+(`training.losses.learning_weight`).
 
 Styles for ablation: critiques, descriptions of the image, or the verdict alone. Output: `written.jsonl`, and of it
 what was kept, `critiques.jsonl`, one line per block of pairs; a killed run goes on with the first unfinished block and
@@ -161,9 +162,9 @@ def drop_hint_dependent(
     plain, guided = [], []
     for item in written:
         pair, comparison = by_id[item.id]
-        prompt = render_prompt(comparison, first=item.first, mode="critique")
+        prompt = _with_evidence(render_prompt(comparison, first=item.first, mode="critique"), pair, config)
         plain.append((prompt, item.text))
-        guided.append((_guided(prompt, pair, item.first, config), item.text))
+        guided.append((_with_hint(prompt, pair, item.first, config), item.text))
     gains = [one - other for one, other in zip(scorer.score(guided), scorer.score(plain), strict=True)]
     limit = config.max_hint_dependence or 0.0
     return [item for item, gain in zip(written, gains, strict=True) if float(gain.max()) <= limit]
@@ -238,7 +239,9 @@ async def _draft(
     if config.style == "none":
         return [((pair, first), prompt, MARKER) for pair, first, prompt in prompts]
     guided = [
-        prompt for pair, first, plain in prompts for prompt in [_guided(plain, pair, first, config)] * config.per_order
+        prompt
+        for pair, first, plain in prompts
+        for prompt in [_with_hint(_with_evidence(plain, pair, config), pair, first, config)] * config.per_order
     ]
     completions = await engine.complete(
         guided,
@@ -267,10 +270,12 @@ async def _draft(
     return list(drafts.values())
 
 
-def _guided(plain: Prompt, pair: Pair, first: Response, config: CritiqueConfig) -> Prompt:
-    """The prompt with evidence and hint."""
-    shared = plain.shared + (render_sightings(sightings_of(pair)) if config.show_evidence else "")
-    return guide(replace(plain, shared=shared), first=first, better=pair.label, style=config.style)
+def _with_evidence(plain: Prompt, pair: Pair, config: CritiqueConfig) -> Prompt:
+    return replace(plain, shared=plain.shared + render_sightings(sightings_of(pair))) if config.show_evidence else plain
+
+
+def _with_hint(prompt: Prompt, pair: Pair, first: Response, config: CritiqueConfig) -> Prompt:
+    return guide(prompt, first=first, better=pair.label, style=config.style)
 
 
 async def _read_on(engine: Engine, drafts: Sequence[tuple[Prompt, str]]) -> list[Completion]:

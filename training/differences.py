@@ -8,7 +8,8 @@ import re
 
 from training.sources import Pair
 
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+")
+"""A word, or a character of a script that writes no spaces between words."""
 _SAYING_NOTHING = frozenset(["a", "an", "the", "yes", "no", "is", "are", "there", "it", "in", "on", "of", "and", "i"])
 """Words that need not come back where they differ: "Yes, there is a dog." is rightly quoted as "a dog"."""
 

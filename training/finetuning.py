@@ -16,6 +16,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 
@@ -74,6 +75,8 @@ class JudgeTrainer(Trainer):
     def __init__(self, *args: Any, mixing: float, **kwargs: Any) -> None:  # noqa: ANN401 - passed on
         super().__init__(*args, **kwargs)
         self._mixing = mixing
+        samples: Any = self.train_dataset
+        self._sampler = ImageSampler(samples, seed=self.args.seed)
         self.model_accepts_loss_kwargs = False  # the loss is a mean already; gradient accumulation averages it
 
     def compute_loss(
@@ -89,10 +92,15 @@ class JudgeTrainer(Trainer):
         loss = mixture_loss(outputs.logits[0], targets, owners, weights, mixing=self._mixing)
         return (loss, outputs) if return_outputs else loss
 
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """The Trainer's, told which sampler must know the epoch: with several processes it would not find it."""
+        loader: Any = super().get_train_dataloader()
+        loader.set_sampler(self._sampler)
+        return loader  # type: ignore[no-any-return] # a DataLoader that accelerate has wrapped
+
     def _get_train_sampler(self, train_dataset: Any = None) -> ImageSampler:  # noqa: ANN401 - the Trainer's signature
         """Neighbours in a batch share images, and the Collator computes what they share once."""
-        samples: Any = self.train_dataset if train_dataset is None else train_dataset
-        return ImageSampler(samples, seed=self.args.seed)
+        return self._sampler
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """Load whole models as `from_pretrained` does: saving renames tensors, and the Trainer, which only warns where
@@ -243,7 +251,6 @@ def _arguments(settings: FineTuning, folder: Path, *, seed: int, num_samples: in
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         seed=seed,
-        data_seed=seed,
         use_cpu=not torch.cuda.is_available(),
         bf16=settings.precision == "bfloat16"
         or (settings.precision == "auto" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()),

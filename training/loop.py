@@ -7,6 +7,7 @@ stages one by one.
 Run: `vl-genrm train loop CONFIG`.
 """
 
+import logging
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -30,9 +31,11 @@ from training.preferences.vl_genrm import DATA, PreferenceConfig
 from training.rejection import ROUNDS, RejectConfig, plan_rounds
 
 BEST = "best.json"
-"""The judge that the loop ended with, as an `EngineChoice`."""
+"""The judge that the loop ended with, the best on the pairs that steps are measured on, as an `EngineChoice`."""
 
 C = TypeVar("C", bound=JobConfig)
+
+_log = logging.getLogger(__name__)
 
 
 class LoopConfig(JobConfig):
@@ -125,6 +128,10 @@ def run(config: LoopConfig, folder: RunFolder) -> None:
         told = enumerate(RunFolder(second.output).read_json(ROUNDS)["rounds"], 1)
         result["rounds"] = {f"round {n}": {name: each[name] for name in ("retention", "gain")} for n, each in told}
     choices, best = _rungs(config, ladder)
+    if ladder["base"]["overall"]["value"] > final["overall"]["value"]:
+        _log.warning("On %s no stage is better than the base, which the loop ends with.", config.measuring.pairs)
+        best = "base"
+        result["final"] = ladder["base"]
     folder.write_json(BEST, choices[best].model_dump(mode="json"))
     if config.held_out is not None:
         held_out = {
@@ -136,7 +143,7 @@ def run(config: LoopConfig, folder: RunFolder) -> None:
 
 
 def _rungs(config: LoopConfig, ladder: Iterable[str]) -> tuple[dict[str, EngineChoice], str]:
-    """The judge at every rung of the ladder, and the name of the best rung."""
+    """The judge at every rung of the ladder, and the name of the rung that the last stage ended with."""
     _, _, first, second = stages_of(config)
     choices = {"base": config.engine, "stage 1": trained_choice(config.engine, first.training, first.output)}
     if second is None:

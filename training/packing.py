@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface
 
 _LENGTH_STEPS = (32, 64, 96, 160, 320, 640, 1280)
 """Segments are attended together with others of a length up to the same one of these, or with all longer ones."""
@@ -131,16 +131,14 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, visible: Tensor, scaling:
 
 
 def use_packed_attention(model: Any) -> None:  # noqa: ANN401 - any model of the Qwen2-VL family
-    """Switch the language model to `attend_packed`; the vision tower keeps its own attention."""
+    """Switch the language model to `attend_packed`; the vision tower keeps its own attention.
+
+    transformers makes no mask for an attention that it knows no mask of; blocks carry theirs.
+    """
     AttentionInterface.register("packed", attend_packed)
-    AttentionMaskInterface.register("packed", _no_mask)
     model.model.language_model.config._attn_implementation = "packed"  # noqa: SLF001 - transformers' setter is for all
 
 
 def use_ordinary_attention(model: Any) -> None:  # noqa: ANN401 - as above
     """Undo `use_packed_attention`."""
     model.model.language_model.config._attn_implementation = "sdpa"  # noqa: SLF001 - as above
-
-
-def _no_mask(*_: object, **__: object) -> None:
-    """Blocks carry the masks."""

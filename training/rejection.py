@@ -144,7 +144,8 @@ def _choose(config: RejectConfig, folder: RunFolder, own: Sequence[Pair], judge:
     named = [
         item
         for item in scored
-        if not config.must_name_difference or names_difference(item.drawn.text, by_id[item.drawn.pair_id])
+        if not config.must_name_difference
+        or names_difference(parse_verdict(item.drawn.text).critique, by_id[item.drawn.pair_id])
     ]
     kept = select(
         named, threshold=config.threshold, per_order=config.per_order, prefer=config.prefer,

@@ -44,7 +44,8 @@ class Collator:
     """Packs samples into one sequence, for models of the Qwen2-VL family (`training.packing`).
 
     Neighbours about the same images share what their prompts have in common. A sample is rendered exactly as the engine
-    renders a prompt. model: switched to packed attention. max_tokens: longer samples raise ValueError.
+    renders a prompt. model: finds positions, and runs the batches with packed attention. max_tokens: longer samples
+    raise ValueError, as do texts that hold the image placeholder.
     """
 
     def __init__(self, processor: Processor, model: VisionLanguageModel, *, max_tokens: int) -> None:
@@ -82,7 +83,7 @@ class Collator:
             ids += asked[0][:num_shared]
             positions.append(prefix_positions)
             for member, prompt, answer in zip(members, asked, answers, strict=True):
-                self._check_length(len(prompt) + len(answer))
+                self._check(prompt, answer)
                 segment = prompt[num_shared:] + answer
                 ids += segment
                 positions.append((next_position + torch.arange(len(segment))).expand(3, -1))
@@ -115,11 +116,15 @@ class Collator:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
-    def _check_length(self, num_tokens: int) -> None:
-        if num_tokens > self._max_tokens:
+    def _check(self, prompt: list[int], answer: list[int]) -> None:
+        if len(prompt) + len(answer) > self._max_tokens:
             raise ValueError(
-                f"A sample has {num_tokens} tokens; the limit is {self._max_tokens}. Raise max_tokens, or scale its "
-                "images down."
+                f"A sample has {len(prompt) + len(answer)} tokens; the limit is {self._max_tokens}. Raise max_tokens, "
+                "or scale its images down."
+            )
+        if self._image_token_id in answer:
+            raise ValueError(
+                f"The text {self._tokenizer.decode(answer)!r} holds the model's image placeholder. Remove it."
             )
 
 

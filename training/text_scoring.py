@@ -40,8 +40,9 @@ class TextScorer:
         for start in range(0, len(texts), self._batch_size):
             part = texts[start : start + self._batch_size]
             batch = send_to_device(self._collator.collate(part), self._device)
-            targets_K, owners_K = batch.pop("targets"), batch.pop("owners")
-            logits_KV = self._model(**batch, use_cache=False).logits[0]
-            logprobs_K = -cross_entropy(logits_KV.float(), targets_K, reduction="none").cpu()
-            found += logprobs_K.split(owners_K.bincount(minlength=len(part)).tolist())
+            lengths = batch.pop("owners").bincount(minlength=len(part)).tolist()
+            targets = batch.pop("targets").split(lengths)
+            logits = self._model(**batch, use_cache=False).logits[0].split(lengths)
+            for logits_SV, targets_S in zip(logits, targets, strict=True):  # a text at a time, to save memory
+                found.append(-cross_entropy(logits_SV.float(), targets_S, reduction="none").cpu())
         return found

@@ -11,7 +11,7 @@ from experts.fake import FakeExpert
 from experts.lexicon import default_lexicon
 from experts.panel import MAX_PHRASES, ExpertPanel
 from experts.reliability import Reliability
-from genrm.types import Comparison, mean_support
+from genrm.types import Comparison, Detection, mean_support
 
 
 def comparison(picture: Image.Image, a: str, b: str, question: str = "What is there?") -> Comparison:
@@ -120,6 +120,21 @@ async def test_what_is_found_in_each_image_is_told_apart_and_placed_by_its_size(
     panel.close()
     assert [detection.image for detection in found.evidence.A[0].detections] == [0, 1]
     assert [sighting.places for sighting in found.sightings] == [("upper left", "middle left")]
+
+
+async def test_places_are_told_line_by_line_though_no_two_objects_stand_at_one_height() -> None:
+    class Scattered(FakeExpert):
+        """Finds three dogs: lower left; upper right; upper left, a little lower than that."""
+
+        def detect(self, inquiries: Sequence[Inquiry]) -> list[tuple[Detection, ...]]:
+            boxes = ((5, 70, 25, 90), (65, 5, 85, 25), (5, 10, 25, 30))
+            dogs = [Detection(phrase="dog", score=0.9, box=box, expert=self.name, model="m") for box in boxes]
+            return [tuple(dogs) for _ in inquiries]
+
+    panel = ExpertPanel([Scattered()])
+    found = await panel.examine(comparison(Image.new("RGB", (90, 90)), "On the left.", "Where?", "Where is the dog?"))
+    panel.close()
+    assert [sighting.places for sighting in found.sightings] == [("upper left", "upper right", "lower left")]
 
 
 def test_two_experts_of_one_name_are_refused() -> None:

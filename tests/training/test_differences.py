@@ -17,6 +17,8 @@ from training.sources import Pair
         ("Yes, there is a dog.", "No, there is no dog.", "The second denies it.", True),
         ("The dog is above the cat.", "The cat is above the dog.", "Whatever.", True),
         ("Drei Bären.", "Vier Bären.", "Es sind drei, nicht vier.", True),
+        ("红色的垫子", "蓝色的垫子", "图中是红色, 不是蓝色。", True),
+        ("红色的垫子", "蓝色的垫子", "图中有一只猫。", False),
         ("", "", "", True),
     ],
 )

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.data_loader import prepare_data_loader, skip_first_batches
 from pydantic import ValidationError
+from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from genrm.engines.in_process import InProcessEngine
@@ -79,6 +81,12 @@ def test_a_batch_has_the_engines_prompts_and_predicts_the_answers(loaded: Loaded
         Collator(loaded.processor, loaded.model, max_tokens=64)(samples[:1])
 
 
+def test_a_text_with_the_image_placeholder_is_refused(loaded: LoadedModel, make_pairs: MakePairs) -> None:
+    sample = replace(samples_of(make_pairs(1))[0], text="Seen <|image_pad|>.\nVerdict: First")
+    with pytest.raises(ValueError, match="holds the model's image placeholder"):
+        Collator(loaded.processor, loaded.model, max_tokens=4096)([sample])
+
+
 def test_only_what_neighbours_with_one_image_have_in_common_is_shared(
     loaded: LoadedModel, make_pairs: MakePairs
 ) -> None:
@@ -127,15 +135,33 @@ def test_a_killed_training_ends_with_the_same_weights(
     changes: dict[str, str], make_pairs: MakePairs, tmp_path: Path
 ) -> None:
     settings = FineTuning.model_validate({**QUICK, **changes, "epochs": 2})
-    samples = samples_of(make_pairs(4))
+    samples = samples_of(make_pairs(6))
     whole = fine_tune(EngineChoice(), samples, settings, tmp_path / "whole", seed=3)
-    with pytest.raises(KeyboardInterrupt):
-        fine_tune(EngineChoice(), samples, settings, tmp_path / "killed", seed=3, callbacks=[Losses(dies_at=3)])
-    torn = tmp_path / "killed" / "checkpoints" / "checkpoint-3"  # as a kill leaves it that came while it was written
-    shutil.copytree(torn.with_name("checkpoint-2"), torn, ignore=shutil.ignore_patterns("trainer_state.json"))
+    with pytest.raises(KeyboardInterrupt):  # at the second of three steps of the second epoch, after a checkpoint there
+        fine_tune(EngineChoice(), samples, settings, tmp_path / "killed", seed=3, callbacks=[Losses(dies_at=5)])
+    torn = tmp_path / "killed" / "checkpoints" / "checkpoint-5"  # as a kill leaves it that came while it was written
+    shutil.copytree(torn.with_name("checkpoint-4"), torn, ignore=shutil.ignore_patterns("trainer_state.json"))
     resumed = fine_tune(EngineChoice(), samples, settings, tmp_path / "killed", seed=3)
     one, other = weights_of(whole), weights_of(resumed)
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_each_of_several_processes_resumes_in_the_order_of_the_epoch_that_was_broken(make_pairs: MakePairs) -> None:
+    samples, orders = samples_of(make_pairs(8)), []
+    data: Any = list(range(16))
+    for skipped in (0, 1):
+        sampler = ImageSampler(samples, seed=0)
+        loader = prepare_data_loader(
+            DataLoader(data, batch_size=2, sampler=sampler),
+            num_processes=2,
+            process_index=0,
+            put_on_device=False,
+        )
+        loader.set_sampler(sampler)  # as JudgeTrainer does
+        rest = skip_first_batches(loader, skipped)
+        rest.set_epoch(1)
+        orders.append([batch.tolist() for batch in rest])
+    assert orders[1] == orders[0][1:]
 
 
 def test_what_was_trained_runs_in_this_process_whoever_ran_the_start() -> None:

@@ -98,5 +98,26 @@ def test_every_stage_runs_once_and_the_ladder_is_reported(tmp_path: Path, monkey
     assert result["held_out"]["final"] == result["held_out"]["round 1"]
 
 
+def test_the_loop_ends_with_the_base_if_no_stage_is_better(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stage(job: Job[Any]) -> Job[Any]:
+        def run(config: JobConfig, folder: RunFolder) -> None:
+            folder.write_json(RESULT, {"overall": SHARE})
+
+        return Job(schema=job.schema, plan=job.plan, run=run)
+
+    for module in (vl_genrm, critiques, ift):
+        monkeypatch.setattr(module, "JOB", stage(module.JOB))
+    better = SHARE | {"value": 0.6}
+    monkeypatch.setattr(loop, "measure", lambda *_: {"figures": {"overall": better}})
+    config = read(tmp_path, "reject=null", "engine.model=base")
+    with RunFolder.open(tmp_path, config) as folder:
+        loop.run(config, folder)
+    assert json.loads((tmp_path / RESULT).read_text())["final"] == {"overall": better}
+    assert json.loads((tmp_path / "best.json").read_text())["model"] == "base"
+    assert "no stage is better than the base" in caplog.text
+
+
 def test_without_stage_2_the_first_is_final(tmp_path: Path) -> None:
     assert stages_of(read(tmp_path, "reject=null"))[3] is None

@@ -1,5 +1,6 @@
 """Scores of texts behind prompts: what a plain forward pass gives, whatever stands beside them in the batch."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,11 +23,18 @@ LONG = Prompt(
     shared="What do both pictures have in common? ",
     tail="First response: a dog and two cats. Second response: nothing at all.",
 )
-TEXTS = ((SHORT, "A dog."), (LONG, "The first response names a dog and two cats.\nVerdict: Second"))
+AGAIN = replace(SHORT, images=(Image.new("RGB", (56, 56), "red"),), tail="Say what it is not.")
+TEXTS = (
+    (SHORT, "A dog."),
+    (AGAIN, "No cat, of which it is said that it is white."),
+    (SHORT, "A dog."),
+    (LONG, "The first response names a dog and two cats.\nVerdict: Second"),
+)
+"""The first three share their image and the beginning of their prompts."""
 
 
 def score_alone(prompt: Prompt, text: str) -> torch.Tensor:
-    """By transformers' own processor and one pass over one text, without padding or anything left out."""
+    """By transformers' own processor and one pass over one text, with nothing shared or left out."""
     placement = choose_placement(device="cpu", dtype="float32", attention="sdpa")
     loaded = load_model(EngineChoice().model_name, placement=placement)
     processor, model = cast("Any", loaded.processor), cast("Any", loaded.model)
@@ -44,9 +52,10 @@ def score_alone(prompt: Prompt, text: str) -> torch.Tensor:
     return found
 
 
-def test_scores_in_a_padded_batch_are_those_of_a_plain_pass() -> None:
+def test_scores_in_a_packed_batch_are_those_of_a_plain_pass() -> None:
     scores = TextScorer(EngineChoice()).score(TEXTS)
     assert len(scores[0]) < len(scores[1])
+    assert torch.allclose(scores[0], scores[2], atol=1e-5)
     for score, (prompt, text) in zip(scores, TEXTS, strict=True):
         alone = score_alone(prompt, text)
         assert score.shape == alone.shape
@@ -84,6 +93,7 @@ def test_what_only_the_hint_explains_is_dropped(rows_file: Path, limit: float, l
     kept = drop_hint_dependent(cast("TextScorer", scorer), written, pairs, config)
     assert [item.text for item in kept] == left
     guided, plain = scorer.seen[:2], scorer.seen[2:]
-    assert all("Object detectors" in p.shared and "Hint" in p.tail for p in guided)
-    assert not any("Object detectors" in p.shared or "Hint" in p.tail for p in plain)
+    assert all("Object detectors" in p.shared for p in (*guided, *plain))  # what evidence explains may stay
+    assert all("Hint" in p.tail for p in guided)
+    assert not any("Hint" in p.tail for p in plain)
     assert ["First" in p.tail.split("Hint")[1] for p in guided] == [True, False]  # the gold verdict in each order
