@@ -34,7 +34,7 @@ from pocket.expert_stage import ExpertSettings, train_expert
 from pocket.language_stage import LanguageSettings, encode_scenes, initialise, train_language
 from pocket.pictures import draw_pool
 from pocket.scenes import Split
-from pocket.tasks import BASE_MIX, JUDGE_MIX, SECOND_BASE_MIX, THIRD_BASE_MIX
+from pocket.tasks import BASE_MIX, JUDGE_MIX, SECOND_BASE_MIX
 from pocket.tokenizer import build_processor
 from pocket.vision_stage import VisionSettings, train_vision
 from pocket.vocabulary import KINDS
@@ -67,7 +67,6 @@ class Recipe:
         default_factory=lambda: (
             LanguageSettings(mix=BASE_MIX, num_steps=2000),
             LanguageSettings(mix=SECOND_BASE_MIX, num_steps=2600, seed=2, matches_per_scene=2),
-            LanguageSettings(mix=THIRD_BASE_MIX, num_steps=700, seed=3, dimmed_share=0.5, learning_rate=1e-3),
         )
     )
     """Rounds, as of the vision stage."""

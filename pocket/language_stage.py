@@ -8,7 +8,6 @@ texts start from the tower's own word vectors.
 Run: `vl-genrm pocket build --only base` and `--only judge`.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,10 +48,6 @@ class LanguageSettings:
     """
     matches_per_scene: int = 0
     """Claims to match with a finding that go with the judging tasks of a scene: the last link of a verdict."""
-    dimmed_share: float = 0.0
-    """Share of the judged scenes of whose picture only part can be seen. Their tasks come with a line of evidence that
-    says what is needed, so that reading it is worth something: one who sees everything learns to ignore it.
-    """
     learning_rate: float = 2e-3
     embedding_rate_share: float = 0.25
     verdict_smoothing: float = 0.0
@@ -134,17 +129,11 @@ def train_language(
         rng = np.random.default_rng([settings.seed, step])
         rows = rng.integers(len(features_NTD), size=settings.batch_scenes)
         judging = bool(rng.random() < _judging_share(settings))
-        dims = judging and settings.dimmed_share > 0
-        dimmed = [dims and bool(rng.random() < settings.dimmed_share) for _ in rows]
-        batch = packer.pack(
-            [
-                _draw_tasks(scene_indices[int(row)], rng, settings, judging=judging, dimmed=dim)
-                for row, dim in zip(rows, dimmed, strict=True)
-            ]
-        )
-        features_BTD = _dim(features_NTD[torch.from_numpy(rows)].float(), dimmed, rng)
+        batch = packer.pack([_draw_tasks(scene_indices[int(row)], rng, settings, judging=judging) for row in rows])
         use_packed_attention(model)
-        loss = language_loss(model, batch, features_BTD, verdict_smoothing=settings.verdict_smoothing)
+        loss = language_loss(
+            model, batch, features_NTD[torch.from_numpy(rows)].float(), verdict_smoothing=settings.verdict_smoothing
+        )
         loss.backward()
         optimizers.step(step)
         losses.append(loss.item())
@@ -196,19 +185,9 @@ def _judging_share(settings: LanguageSettings) -> float:
     return sum(share for name, share in settings.mix.items() if name.startswith("judge"))
 
 
-def _dim(features_BTD: Tensor, dimmed: Sequence[bool], rng: np.random.Generator) -> Tensor:
-    """Features with 30 to 100 % of the image tokens of dimmed pictures set to 0."""
-    hidden = np.array([rng.random(features_BTD.shape[1]) < dim * rng.uniform(0.3, 1.0) for dim in dimmed])
-    return features_BTD.masked_fill(torch.from_numpy(hidden)[..., None], 0.0)
-
-
-def _draw_tasks(
-    scene_index: int, rng: np.random.Generator, settings: LanguageSettings, *, judging: bool, dimmed: bool = False
-) -> list[Task]:
-    """Tasks of one sequence: all with the judging system turn, or all without. dimmed: such that evidence answers."""
+def _draw_tasks(scene_index: int, rng: np.random.Generator, settings: LanguageSettings, *, judging: bool) -> list[Task]:
+    """Tasks of one sequence: all with the judging system turn, or all without."""
     scene = sample_scene(Split.TRAIN, scene_index)
-    if dimmed:
-        return _draw(scene, rng, {"judge-told-dimmed": 1.0}, settings.tasks_per_scene)
     chosen = {name: share for name, share in settings.mix.items() if name.startswith("judge") == judging}
     if judging:
         matches = _draw(scene, rng, {"judge-match": 1.0}, settings.matches_per_scene)

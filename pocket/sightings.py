@@ -14,7 +14,7 @@ from pocket.exchanges import pick
 from pocket.scenes import SIZE_PIXELS, Scene
 from pocket.vocabulary import COLUMNS, KINDS, ROWS
 
-MISS_RATE, FALSE_ALARM_RATE = 0.02, 0.01
+MISS_RATE, FALSE_ALARM_RATE = 0.05, 0.03
 _FORMS = {form: kind.name for kind in KINDS for form in (kind.plural, kind.name)}
 _MENTION = re.compile(r"\b(" + "|".join(sorted(_FORMS, key=len, reverse=True)) + r")\b", re.IGNORECASE)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from genrm.prompts import FIRST, MARKER, SECOND, SYSTEM, render_sightings
 from pocket.critiques import pair_critique, response_critique
-from pocket.exchanges import Exchange, Group, absent_kind, count_phrase, look_up, look_up_category, look_up_mats, pick
+from pocket.exchanges import Exchange, absent_kind, count_phrase, look_up, look_up_category, look_up_mats, pick
 from pocket.rows import draw_exchange
 from pocket.scenes import Scene
 from pocket.sightings import imperfect_sightings
@@ -39,11 +39,6 @@ SECOND_BASE_MIX = {
     "judge": 0.05, "judge-told": 0.25,
 }  # fmt: skip
 """Of the second round: more of what critiques stand on, less judging."""
-THIRD_BASE_MIX = {
-    "list": 0.04, "look-up": 0.05, "answer": 0.1, "criticise": 0.15, "revise": 0.03, "verify": 0.03, "edit": 0.05,
-    "judge": 0.05, "judge-told": 0.5,
-}  # fmt: skip
-"""Of the third round, in which pictures are dimmed: reading evidence."""
 KIND_WEIGHTS = {
     "description": 3.0, "caption": 2.0, "objects": 1.5, "reading": 1.5, "region": 1.5, "attribute": 1.5,
     "object-with-attribute": 2.0, "left-right": 1.5, "above-below": 1.5, "category-count": 2.5, "compare": 1.5,
@@ -64,8 +59,6 @@ def draw_task(scene: Scene, rng: np.random.Generator, mix: dict[str, float]) -> 
     if name == "judge-match":
         return _match_task(rng)
     kind, exchange = draw_exchange(scene, rng, weights=KIND_WEIGHTS)
-    while name == "judge-told-dimmed" and not _is_looked_up(exchange, scene):
-        kind, exchange = draw_exchange(scene, rng, group=Group.HALLUCINATION)
     question = f"Question: {exchange.question}\n"
     if name == "answer":
         return Task(system="", user=exchange.question, answer=exchange.right, name=name)
@@ -100,23 +93,17 @@ def _judging_task(
     label = FIRST if right_is_first else SECOND
     one, two = (exchange.right, exchange.wrong) if right_is_first else (exchange.wrong, exchange.right)
     user = f"Question: {exchange.question}\n"
-    dimmed = name == "judge-told-dimmed"
-    if name == "judge-evidence" or dimmed or (name == "judge-told" and rng.random() < _EVIDENCE_SHARE):
+    if name == "judge-evidence" or (name == "judge-told" and rng.random() < _EVIDENCE_SHARE):
         user += render_sightings(imperfect_sightings(scene, f"{user} {one} {two}", rng))
     user += f"First response: {one}\nSecond response: {two}"
     answer = pair_critique(exchange, right_is_first=right_is_first)
     if name == "judge-fast":
         answer = f"{MARKER} {label}"
-    elif name == "judge-told" or dimmed:
-        style: CritiqueStyle = "descriptive" if not dimmed and rng.random() < _DESCRIPTIVE_SHARE else "critique"
+    elif name == "judge-told":
+        style: CritiqueStyle = "descriptive" if rng.random() < _DESCRIPTIVE_SHARE else "critique"
         user += guidance(label, style)
         answer = f"{_listing(scene)}\n{MARKER} {label}" if style == "descriptive" else answer
     return Task(system=SYSTEM, user=user, answer=answer, name=f"judge {kind}" if name == "judge" else name)
-
-
-def _is_looked_up(exchange: Exchange, scene: Scene) -> bool:
-    """Whether places of named objects decide, which is what a line of evidence tells."""
-    return {*exchange.facts} <= {look_up(scene, kind.name) for kind in KINDS}
 
 
 def _match_task(rng: np.random.Generator) -> Task:

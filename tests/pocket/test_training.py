@@ -19,12 +19,12 @@ from pocket.build import Recipe, StageMissingError, build
 from pocket.drawing import draw_scene
 from pocket.expert_backbone import BackboneSettings
 from pocket.expert_stage import ExpertSettings
-from pocket.language_stage import LanguageSettings, _dim
+from pocket.language_stage import LanguageSettings
 from pocket.optimizer import Optimizers
 from pocket.packing import Packer
 from pocket.pictures import to_patches
 from pocket.scenes import GRID, Split, sample_scene
-from pocket.tasks import BASE_MIX, JUDGE_MIX, SECOND_BASE_MIX, THIRD_BASE_MIX, Task, draw_task
+from pocket.tasks import BASE_MIX, JUDGE_MIX, SECOND_BASE_MIX, Task, draw_task
 from pocket.tokenizer import SPECIAL_TOKENS, build_processor
 from pocket.vision_stage import IGNORED as NO_MAT_LABEL
 from pocket.vision_stage import NO_KIND, NO_TEXT, VisionSettings, cell_labels
@@ -136,30 +136,12 @@ def test_judge_tasks_are_prompted_as_the_judge_prompts() -> None:
 
 
 def test_the_base_learns_every_link_and_only_a_little_judging() -> None:
-    for mix in (BASE_MIX, SECOND_BASE_MIX, THIRD_BASE_MIX, JUDGE_MIX):
+    for mix in (BASE_MIX, SECOND_BASE_MIX, JUDGE_MIX):
         assert sum(mix.values()) == pytest.approx(1)
     assert SECOND_BASE_MIX["judge"] < BASE_MIX["judge"] <= 0.2
     scene, rng = sample_scene(Split.DEV, 4), np.random.default_rng(2)
     names = {draw_task(scene, rng, BASE_MIX).name.split()[0] for _ in range(200)}
     assert names == set(BASE_MIX)
-
-
-def test_what_is_asked_of_a_dimmed_picture_the_evidence_answers() -> None:
-    rng = np.random.default_rng(3)
-    for index in range(20):
-        task = draw_task(sample_scene(Split.DEV, index), rng, {"judge-told-dimmed": 1.0})
-        evidence = task.user.split("report ")[1].split("\n")[0]
-        facts = task.answer.split(" Seen ")[1].split(" So ")[0].rstrip(".").split("; ")
-        assert all(f"{fact.split(':')[0]}: " in evidence for fact in facts)
-        assert "the better response is" in task.user
-
-
-def test_only_dimmed_pictures_lose_tokens() -> None:
-    features = _dim(torch.ones(3, 36, 2), [False, True, True], np.random.default_rng(0))
-    hidden = (features == 0).all(2).float().mean(1)
-    assert hidden[0] == 0
-    assert (hidden[1:] > 0.1).all()
-    assert torch.equal((features == 0).all(2), (features == 0).any(2))
 
 
 def test_cell_labels_say_what_the_scene_says() -> None:
@@ -188,7 +170,7 @@ def test_the_recipe_runs_end_to_end_and_goes_on_where_it_was(tmp_path: Path, mon
         language_scenes=range(4, 8),
         base=(
             LanguageSettings(mix=BASE_MIX, **short),
-            LanguageSettings(mix=THIRD_BASE_MIX, dimmed_share=0.5, **short),
+            LanguageSettings(mix=SECOND_BASE_MIX, **short),
         ),
         supervised=LanguageSettings(mix=JUDGE_MIX, **short),
         expert_scenes=range(4, 8),
