@@ -22,8 +22,8 @@ from training.jobs.run_folder import CONFIG
 _FILES = ("*.json", "*.jinja", "*.safetensors")
 _TITLES = {"base": "VL-GenRM pocket base", "judge": "VL-GenRM pocket judge", "expert": "VL-GenRM pocket expert"}
 _PURPOSE = {
-    "base": "A small Qwen2-VL that lists, answers, criticises, revises, verifies and, without being a judge, judges in the "
-    "pocket world. It stands for a general vision-language model: what judge training starts from.",
+    "base": "A small Qwen2-VL that lists, answers, criticises, revises, verifies and, without being a judge, "
+    "judges in the pocket world. It stands for a general vision-language model: what judge training starts from.",
     "judge": "A small Qwen2-VL that judges two answers about a picture of the pocket world: a critique, then a "
     "verdict. `vl-genrm serve` loads it when no other model is configured.",
     "expert": "A small Grounding DINO that finds the objects of the pocket world by name. `vl-genrm serve` loads it "
