@@ -1,4 +1,4 @@
-"""The recipe that makes the shipped models from nothing: tokenizer, vision tower, base, expert; and the judge.
+"""The recipe that makes the pocket models from nothing: tokenizer, vision tower, base, expert; and the judge.
 
 The judge is trained by the training loop (`training.loop`, `training/configs/pocket/loop.yaml`) from base and expert. A
 stage outside the recipe, `supervised`, trains a judge on critiques from ground truth instead: what the loop is compared
@@ -13,8 +13,10 @@ Run: `vl-genrm pocket build` (all stages), or `vl-genrm pocket build --only judg
 import json
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from transformers import (
@@ -41,7 +43,8 @@ from pocket.vocabulary import KINDS
 from training import loop
 from training.jobs.config import read_config
 from training.jobs.run_folder import RunFolder
-from training.loop import BEST, LoopConfig
+from training.loop import LoopConfig
+from training.rejection import BEST
 
 STAGES = ("vision", "base", "expert", "judge")
 SUPERVISED = "supervised"
@@ -97,15 +100,8 @@ def build(recipe: Recipe, folder: Path, *, only: str | None = None) -> Path:
         shutil.copy(
             _existing(folder / f"vision-{len(recipe.vision)}.safetensors", "vision"), folder / "vision.safetensors"
         )
-    if "base" in stages:
-        processor = build_processor()
-        model = initialise(_existing(folder / "vision.safetensors", "vision"), processor)
-        for number, settings in enumerate(recipe.base, 1):
-            stage = "base" if number == len(recipe.base) else f"base-{number}"
-            if (folder / stage).exists():
-                model = Qwen2VLForConditionalGeneration.from_pretrained(folder / stage, dtype=torch.float32)
-            else:
-                _train_and_save(model, processor, settings, recipe, folder, stage)
+    if "base" in stages and not (folder / "base").exists():
+        _train_base(recipe, folder)
     if SUPERVISED in stages and not (folder / SUPERVISED).exists():
         base = _existing(folder / "base", "base")
         model = Qwen2VLForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
@@ -118,21 +114,18 @@ def build(recipe: Recipe, folder: Path, *, only: str | None = None) -> Path:
     return folder / ("vision.safetensors" if stages == ("vision",) else stages[-1])
 
 
-def loop_config(folder: Path) -> LoopConfig:
-    """The training loop's configuration in a build folder. Raises StageMissingError without base or expert."""
-    base, expert = _existing(folder / "base", "base"), _existing(folder / "expert", "expert")
-    settings = [f"output={folder / 'loop'}", f"engine.model={base}", f"preferences.experts.models=[{expert}]"]
-    return read_config(LoopConfig, LOOP_CONFIG, settings)
-
-
-def save_model(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> None:
+def save_model(
+    model: PreTrainedModel, processor: ProcessorMixin, folder: Path, *, notes: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Write weights (half precision, safetensors), configuration, tokenizer and processor as one ordinary model
-    folder, whole or not at all.
+    folder, whole or not at all. notes: more text files, by name.
     """
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     model.half().save_pretrained(unfinished)
     processor.save_pretrained(unfinished)
+    for name, text in notes.items():
+        (unfinished / name).write_text(text)
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
     model.float()
@@ -150,6 +143,17 @@ def current_commit() -> str:
     return answer.stdout.strip() or "unknown"
 
 
+def _train_base(recipe: Recipe, folder: Path) -> None:
+    processor = build_processor()
+    model = initialise(_existing(folder / "vision.safetensors", "vision"), processor)
+    for number, settings in enumerate(recipe.base, 1):
+        stage = "base" if number == len(recipe.base) else f"base-{number}"
+        if (folder / stage).exists():
+            model = Qwen2VLForConditionalGeneration.from_pretrained(folder / stage, dtype=torch.float32)
+        else:
+            _train_and_save(model, processor, settings, recipe, folder, stage)
+
+
 def _train_and_save(
     model: Qwen2VLForConditionalGeneration,
     processor: Qwen2VLProcessor,
@@ -165,8 +169,14 @@ def _train_and_save(
     save_model(model, processor, folder / stage)
 
 
+def _loop_config(folder: Path) -> LoopConfig:
+    base, expert = _existing(folder / "base", "base"), _existing(folder / "expert", "expert")
+    settings = [f"output={folder / 'loop'}", f"engine.model={base}", f"preferences.experts.models=[{expert}]"]
+    return read_config(LoopConfig, LOOP_CONFIG, settings)
+
+
 def _train_judge(folder: Path) -> None:
-    config = loop_config(folder)
+    config = _loop_config(folder)
     with RunFolder.open(config.output, config) as run_folder:
         loop.run(config, run_folder)
     choice = run_folder.read_json(BEST)
@@ -181,9 +191,8 @@ def _train_expert(recipe: Recipe, folder: Path) -> None:
     backbone = train_backbone(recipe.expert_backbone, recipe.expert_scenes, folder)
     model, processor = build_expert(), build_expert_processor()
     train_expert(model, processor, backbone, recipe.expert_scenes, recipe.expert, folder)
-    save_model(model, processor, folder / "expert")
-    names = [kind.name for kind in KINDS]
-    (folder / "expert" / KNOWN_PHRASES_FILE).write_text(json.dumps(names, indent=0) + "\n")
+    names = json.dumps([kind.name for kind in KINDS], indent=0) + "\n"
+    save_model(model, processor, folder / "expert", notes={KNOWN_PHRASES_FILE: names})
 
 
 def _existing(path: Path, stage: str) -> Path:

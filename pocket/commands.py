@@ -24,7 +24,7 @@ def build(
         str | None, typer.Option(help="One stage only: vision, base, expert or judge; or supervised, beside them.")
     ] = None,
 ) -> None:
-    """Train the shipped models from nothing (hours on a CPU). A killed build goes on where it was."""
+    """Train the pocket models from nothing (hours on a CPU). A killed build goes on where it was."""
     from pocket.build import STAGES, SUPERVISED, Recipe
     from pocket.build import build as build_models
     from pocket.drawing import emoji_font_path
@@ -50,57 +50,32 @@ def bench(
     ] = "off",
     concurrency: Annotated[int, typer.Option(min=1, help="Comparisons judged at once.")] = 32,
     blank: Annotated[bool, typer.Option(help="Also judge a quarter of the comparisons with a blank picture.")] = True,
-    output: Annotated[Path, typer.Option(help="Folder for JSON, table and reliability diagram.")] = Path("build/bench"),
+    output: Annotated[Path, typer.Option(help="Folder for the results, in a folder per split and mode.")] = Path(
+        "build/bench"
+    ),
 ) -> None:
-    """Measure a judge on comparisons whose truth is known."""
+    """Measure a judge on comparisons whose truth is known. What was judged is not judged again."""
     import asyncio
 
-    from genrm.engines.in_process import InProcessEngine
-    from genrm.judge import Judge, JudgeOptions
-    from genrm.shipped import expert_folder, judge_folder
-    from pocket.bench import judge_rows, print_report, rows_of, save_report, summarise
+    from genrm.judge import JudgeOptions
+    from pocket.bench import run_bench
+    from training.evaluation.judges import JudgeChoice, open_judge
+    from training.evaluation.setup import Setup
 
     part = _parse_split(split)
     if mode not in ("critique", "fast"):
         raise typer.BadParameter(f"{mode!r} is no mode; allowed are critique and fast.", param_hint="--mode")
     if experts not in ("off", "prompt"):
         raise typer.BadParameter(f"{experts!r} is no use; allowed are off and prompt.", param_hint="--experts")
-    options = JudgeOptions(mode=cast("Mode", mode), samples=samples, experts=cast("ExpertUse", experts))
-
-    async def run() -> dict[str, object]:
-        engine = InProcessEngine(model or str(judge_folder()), adapter=adapter)
-        await engine.start()
-        try:
-            panel = None
-            if experts == "prompt":
-                from experts.grounding_dino import GroundingDino
-                from experts.panel import ExpertPanel
-
-                panel = ExpertPanel([GroundingDino.load(str(expert_folder()))], timeout_seconds=120)
-            judge, rows = Judge(engine, verifier=panel), rows_of(part, n, seed=seed)
-            report = summarise(rows, await judge_rows(judge, rows, options=options, concurrency=concurrency))
-            report |= {
-                "model": engine.model,
-                "split": split,
-                "n": n,
-                "seed": seed,
-                "mode": mode,
-                "samples": samples,
-                "experts": experts,
-            }
-            if blank:
-                few = rows[: max(1, n // 4)]
-                verdicts = await judge_rows(judge, few, options=options, concurrency=concurrency, blank=True)
-                report["blank_image"] = summarise(few, verdicts)["overall"]
-            return report
-        finally:
-            await engine.close()
-
-    report = asyncio.run(run())
-    name = f"{split}-{mode}" if experts == "off" else f"{split}-{mode}-with-experts"
-    save_report(report, output, name)
-    typer.echo(print_report(report))
-    typer.echo(f"Written to {output}/{name}.json, .txt and .png")
+    setup = Setup(
+        source=f"pocket:{part}?n={n}&seed={seed}",
+        output=output / (f"{split}-{mode}" if experts == "off" else f"{split}-{mode}-with-experts"),
+        judge=open_judge(JudgeChoice(model=model, adapter=adapter, with_experts=experts == "prompt")),
+        options=JudgeOptions(mode=cast("Mode", mode), samples=samples, experts=cast("ExpertUse", experts)),
+        concurrency=concurrency,
+    )
+    typer.echo(asyncio.run(run_bench(setup, blank=blank)).render())
+    typer.echo(f"Written to {setup.output}")
 
 
 @app.command("bench-expert")
@@ -147,7 +122,7 @@ def study_experts(
     from pocket.expert_study import run_study, save_study
 
     engine, expert = InProcessEngine(str(judge_folder())), GroundingDino.load(str(expert_folder()))
-    report = run_study(engine, expert, num_rows=n, num_noisy=min(n, noisy), seed=seed)
+    report = run_study(engine, expert, output / "verdicts", num_pairs=n, num_noisy=min(n, noisy), seed=seed)
     for path in save_study(report, output):
         typer.echo(f"Wrote {path}")
 

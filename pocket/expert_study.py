@@ -10,6 +10,7 @@ Run: `vl-genrm pocket study-experts --output docs/studies`.
 
 import asyncio
 import hashlib
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,15 +21,21 @@ from experts.contract import Expert, Inquiry
 from experts.noisy import NoisyExpert
 from experts.panel import ExpertPanel
 from genrm.engines.contract import Engine
-from genrm.evidence import find_better_supported
-from genrm.judge import Judge, JudgeOptions
+from genrm.evidence import ExpertUse
+from genrm.judge import JudgeOptions
 from genrm.types import Detection, Verdict
-from pocket.bench import judge_rows, score
 from pocket.exchanges import Group
 from pocket.expert_bench import PAIR_KINDS
-from pocket.rows import Row, make_row
+from pocket.rows import make_row
 from pocket.scenes import Split
+from pocket.training_source import to_pair
+from training.evaluation.hallucination import score_experts
+from training.evaluation.judges import LocalJudge
+from training.evaluation.judging import open_judging
+from training.evaluation.scoring import score
+from training.evaluation.setup import keep_judged
 from training.plots import draw_lines
+from training.sources import Pair
 from training.statistics import Estimate, bootstrap_difference, share_with_interval
 
 MISS_RATES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
@@ -70,79 +77,82 @@ class RememberingExpert:
         return [self._known[key] for key in keys]
 
 
-def hallucination_rows(num_rows: int, *, seed: int) -> list[Row]:
+def hallucination_pairs(num_pairs: int, *, seed: int) -> list[Pair]:
     """Held-out comparisons whose wrong response differs by an object: the hallucination group, and counts."""
-    rows: list[Row] = []
-    index = 0
-    while len(rows) < num_rows:
-        row = make_row(Split.HELD_OUT, index, seed=seed)
-        if row.group is Group.HALLUCINATION or row.kind in PAIR_KINDS:
-            rows.append(row)
-        index += 1
-    return rows
+    kinds = (to_pair(make_row(Split.HELD_OUT, index, seed=seed)) for index in itertools.count())
+    wanted = (pair for pair in kinds if pair.group == Group.HALLUCINATION or pair.record["kind"] in PAIR_KINDS)
+    return list(itertools.islice(wanted, num_pairs))
 
 
-def run_study(engine: Engine, expert: Expert, *, num_rows: int, num_noisy: int, seed: int) -> dict[str, object]:
-    """All figures, JSON-ready. num_rows: comparisons without noise; num_noisy: the first of them, per noisy condition.
+def run_study(
+    engine: Engine, expert: Expert, folder: Path, *, num_pairs: int, num_noisy: int, seed: int
+) -> dict[str, object]:
+    """All figures, JSON-ready. num_pairs: comparisons without noise; num_noisy: the first of them, per noisy condition.
 
-    Shares are of right decisions, ties counting one half, with 95 % intervals.
+    folder: keeps every verdict, from which a killed study goes on. Shares are of right decisions, ties counting one
+    half, with 95 % intervals.
     """
-    return asyncio.run(_run(engine, RememberingExpert(expert), num_rows=num_rows, num_noisy=num_noisy, seed=seed))
+    return asyncio.run(
+        _run(engine, RememberingExpert(expert), folder, num_pairs=num_pairs, num_noisy=num_noisy, seed=seed)
+    )
 
 
-async def _run(engine: Engine, expert: Expert, *, num_rows: int, num_noisy: int, seed: int) -> dict[str, object]:
-    rows = hallucination_rows(num_rows, seed=seed)
+async def _run(
+    engine: Engine, expert: Expert, folder: Path, *, num_pairs: int, num_noisy: int, seed: int
+) -> dict[str, object]:
+    pairs = hallucination_pairs(num_pairs, seed=seed)
+
+    async def read(name: str, num: int, use: ExpertUse, panel: ExpertPanel | None = None) -> list[Verdict]:
+        judging = open_judging(LocalJudge(engine, panel=panel), JudgeOptions(experts=use), folder / name)
+        _, (verdicts,) = keep_judged(pairs[:num], await judging.verdicts(pairs[:num], title=name))
+        return verdicts
+
     await engine.start()
     try:
-        alone = await judge_rows(Judge(engine), rows, options=JudgeOptions(experts="off"))
+        alone = await read("alone", num_pairs, "off")
         conditions = []
         for condition in CONDITIONS:
-            num = num_rows if condition == Condition() else num_noisy
+            num = num_pairs if condition == Condition() else num_noisy
             panel = ExpertPanel([NoisyExpert(expert, **asdict(condition), seed=seed)], timeout_seconds=300)
-            helped = await judge_rows(Judge(engine, verifier=panel), rows[:num], options=JudgeOptions(experts="prompt"))
+            name = f"misses-{condition.miss_rate}-false-alarms-{condition.false_alarm_rate}"
+            helped = await read(name, num, "prompt", panel)
             panel.close()
-            conditions.append(asdict(condition) | compare_readers(rows[:num], alone[:num], helped))
+            conditions.append(asdict(condition) | compare_readers(pairs[:num], alone[:num], helped))
         return {"model": engine.model, "expert": expert.model, "seed": seed, "conditions": conditions}
     finally:
         await engine.close()
 
 
-def compare_readers(rows: Sequence[Row], alone: Sequence[Verdict], helped: Sequence[Verdict]) -> dict[str, object]:
+def compare_readers(pairs: Sequence[Pair], alone: Sequence[Verdict], helped: Sequence[Verdict]) -> dict[str, object]:
     """How often judge, judge with evidence, experts and filter were right on the same comparisons.
 
     helped: verdicts with evidence. `gain` is the difference that evidence makes to the judge, `gain_hallucination` the
     same within that group; with 95 % bootstrap intervals over comparisons.
     """
-    judge_alone = [score(row, verdict) for row, verdict in zip(rows, alone, strict=True)]
-    judge_helped = [score(row, verdict) for row, verdict in zip(rows, helped, strict=True)]
-    experts = [_expert_score(row, verdict) for row, verdict in zip(rows, helped, strict=True)]
-    caught, dropped = zip(*(_filter(row, verdict) for row, verdict in zip(rows, helped, strict=True)), strict=True)
-    in_group = [i for i, row in enumerate(rows) if row.group is Group.HALLUCINATION]
-    right = sum(caught) + len(rows) - sum(dropped)
+    judge_alone = [score(pair, verdict) or 0.0 for pair, verdict in zip(pairs, alone, strict=True)]
+    judge_helped = [score(pair, verdict) or 0.0 for pair, verdict in zip(pairs, helped, strict=True)]
+    experts = [score_experts(pair, verdict) for pair, verdict in zip(pairs, helped, strict=True)]
+    caught, dropped = zip(*(_filter(pair, verdict) for pair, verdict in zip(pairs, helped, strict=True)), strict=True)
+    in_group = [i for i, pair in enumerate(pairs) if pair.group == Group.HALLUCINATION]
+    right = sum(caught) + len(pairs) - sum(dropped)
     return {
-        "judge": share_with_interval(sum(judge_alone), len(rows)),
-        "judge_with_evidence": share_with_interval(sum(judge_helped), len(rows)),
+        "judge": share_with_interval(sum(judge_alone), len(pairs)),
+        "judge_with_evidence": share_with_interval(sum(judge_helped), len(pairs)),
         "gain": bootstrap_difference(judge_helped, judge_alone),
         "gain_hallucination": bootstrap_difference(
             [judge_helped[i] for i in in_group], [judge_alone[i] for i in in_group]
         ),
-        "experts": share_with_interval(sum(experts), len(rows)),
-        "filter": share_with_interval(right, 2 * len(rows)),
-        "filter_catches_wrong": share_with_interval(sum(caught), len(rows)),
-        "filter_drops_right": share_with_interval(sum(dropped), len(rows)),
+        "experts": share_with_interval(sum(experts), len(pairs)),
+        "filter": share_with_interval(right, 2 * len(pairs)),
+        "filter_catches_wrong": share_with_interval(sum(caught), len(pairs)),
+        "filter_drops_right": share_with_interval(sum(dropped), len(pairs)),
     }
 
 
-def _expert_score(row: Row, verdict: Verdict) -> float:
-    """1 if the better supported response is the right one, 0.5 without a difference."""
-    preferred = find_better_supported(verdict.evidence)
-    return 0.5 if preferred is None else float(preferred == row.label)
-
-
-def _filter(row: Row, verdict: Verdict) -> tuple[bool, bool]:
+def _filter(pair: Pair, verdict: Verdict) -> tuple[bool, bool]:
     """Whether the wrong response is seen to hallucinate, and whether the right one is."""
     a, b = (any(item.finding in _NOT_BORNE_OUT for item in part) for part in (verdict.evidence.A, verdict.evidence.B))
-    return (b, a) if row.label == "A" else (a, b)
+    return (b, a) if pair.label == "A" else (a, b)
 
 
 def save_study(report: dict[str, Any], folder: Path) -> list[Path]:

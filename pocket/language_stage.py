@@ -5,7 +5,7 @@ answers. The vision tower is frozen, so that the features of every scene are com
 scenes than these, so they are as good or bad as those of any new picture. The embeddings of names, colours and sign
 texts start from the tower's own word vectors.
 
-Run: `vl-genrm pocket build --only base` and `--only judge`.
+Run: `vl-genrm pocket build --only base` and `--only supervised`.
 """
 
 from dataclasses import dataclass, field

@@ -15,7 +15,7 @@ from genrm.engines.forward import find_positions
 from genrm.prompts import FIRST, MARKER, SECOND
 from pocket.scenes import GRID
 from pocket.tasks import Task
-from training.packing import Block, Row, lay_out
+from training.packing import Block, Row, pack
 
 NUM_IMAGE_TOKENS = GRID * GRID
 
@@ -50,37 +50,34 @@ class Packer:
 
     def pack(self, tasks_of_scenes: Sequence[Sequence[Task]]) -> Batch:
         """One row per scene; all tasks of a scene have the same system text."""
-        ids, positions, rows = list[int](), list[Tensor](), list[Row]()
-        predictors, targets, is_verdict = list[int](), list[int](), list[bool]()
-        for tasks in tasks_of_scenes:
-            prefix, prefix_positions = self._prefix(tasks[0].system)
-            ids += prefix
-            positions.append(prefix_positions)
-            start, lengths = int(prefix_positions.max()) + 1, []
-            for task in tasks:
-                asked = self._tokenizer(f"{task.user}<|im_end|>\n<|im_start|>assistant\n").input_ids
-                answer = self._tokenizer(f"{task.answer}<|im_end|>").input_ids
-                ids += asked + answer
-                lengths.append(len(asked) + len(answer))
-                positions.append((start + torch.arange(lengths[-1])).expand(3, -1))
-                predictors += range(len(ids) - len(answer) - 1, len(ids) - 1)
-                targets += answer
-                is_verdict += [self._is_verdict(answer, place) for place in range(len(answer))]
-            rows.append(Row(len(prefix), lengths))
-        ids_T = torch.tensor(ids)
+        rows = [self._row(tasks) for tasks in tasks_of_scenes]
+        packed = pack(rows)
+        answers = [answer for row in rows for _, answer in row.segments]
+        is_verdict = [self._is_verdict(answer, place) for answer in answers for place in range(len(answer))]
         return Batch(
-            ids_T=ids_T,
-            position_ids_3T=torch.cat(positions, dim=1),
-            image_slots_T=ids_T == self._model.config.image_token_id,
-            blocks=lay_out(rows),
-            predictors_K=torch.tensor(predictors),
-            targets_K=torch.tensor(targets),
+            ids_T=packed.ids,
+            position_ids_3T=packed.positions,
+            image_slots_T=packed.ids == self._model.config.image_token_id,
+            blocks=packed.blocks,
+            predictors_K=packed.predictors,
+            targets_K=packed.targets,
             is_verdict_K=torch.tensor(is_verdict),
             verdict_ids=self._verdict_ids,
         )
 
-    def _is_verdict(self, answer: list[int], place: int) -> bool:
-        return answer[place] in self._verdict_ids and answer[max(0, place - 2) : place] == self._marker
+    def _row(self, tasks: Sequence[Task]) -> Row:
+        prefix, positions = self._prefix(tasks[0].system)
+        segments = [
+            (
+                self._tokenizer(f"{task.user}<|im_end|>\n<|im_start|>assistant\n").input_ids,
+                self._tokenizer(f"{task.answer}<|im_end|>").input_ids,
+            )
+            for task in tasks
+        ]
+        return Row(prefix=prefix, prefix_positions=positions, segments=segments)
+
+    def _is_verdict(self, answer: Sequence[int], place: int) -> bool:
+        return answer[place] in self._verdict_ids and list(answer[max(0, place - 2) : place]) == self._marker
 
     def _prefix(self, system: str) -> tuple[list[int], Tensor]:
         """Token ids up to the end of the image, and their positions (3, length)."""

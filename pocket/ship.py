@@ -76,9 +76,9 @@ def write_card(name: str, build: Path) -> str:
     """The model card as Markdown. name: `base`, `judge` or `expert`. Raises ReportMissingError without a held-out
     report.
     """
-    reports = sorted((build / f"bench-{name}").glob("*.json"))
+    reports = _find_reports(build / f"bench-{name}")
     command = "bench-expert" if name == "expert" else "bench"
-    if not any(path.stem.startswith("held-out") for path in reports):
+    if not any(title.startswith("held-out") for title in reports):
         raise ReportMissingError(
             f"There is no held-out report in {build}/bench-{name}. Run `vl-genrm pocket {command} --model "
             f"{build}/{name} --output {build}/bench-{name}` first."
@@ -111,12 +111,18 @@ def write_card(name: str, build: Path) -> str:
             f"`{current_commit()}`",
             "",
             "## Metrics",
-            *(_metrics(json.loads(path.read_text()), path.stem) for path in reports),
+            *(_metrics(json.loads(path.read_text()), title) for title, path in reports.items()),
             "",
             "Licence: Apache-2.0. Limits: it knows the pocket world only; on other pictures its verdicts mean nothing.",
             "",
         ]
     )
+
+
+def _find_reports(folder: Path) -> dict[str, Path]:
+    """Reports by what they are of: `<split>.json` of an expert, `<split>-<mode>/report.json` of a judge."""
+    found = {path.stem: path for path in folder.glob("*.json")}
+    return dict(sorted((found | {path.parent.name: path for path in folder.glob("*/report.json")}).items()))
 
 
 def _metrics(report: dict[str, Any], name: str) -> str:
@@ -146,20 +152,14 @@ def _expert_metrics(report: dict[str, Any], name: str) -> str:
 
 
 def _judge_metrics(report: dict[str, Any], name: str) -> str:
-    lines = [
-        f"\n`{name}`: {report['n']} comparisons, both orders; share with 95 % interval.",
-        "",
-        "| what | measured |",
-        "|---|---|",
-    ]
-    lines.append(f"| overall | {_show(report['overall'])} |")
-    lines += [f"| {group} | {_show(share)} |" for group, share in report["by_group"].items()]
-    lines += [
-        f"| {key.replace('_', ' ')} | {_show(report[key])} |"
-        for key in ("consistency", "first_position_rate", "unparsed_rate")
-    ]
-    if "blank_image" in report:
-        lines.append(f"| overall with a blank picture | {_show(report['blank_image'])} |")
-    lines.append(f"| shorter answer (blind baseline) | {_show(report['shorter_answer_baseline'])} |")
-    lines.append(f"| ECE | {report['ece']:.3f} |")
-    return "\n".join(lines)
+    sections = report["sections"]
+    shown = [sections[title] for title in ("accuracy", "behaviour", "baselines", "calibration")]
+    return "\n".join(
+        [
+            f"\n`{name}`: {report['settings']['source']}, both orders; value with 95 % interval.",
+            "",
+            "| what | measured |",
+            "|---|---|",
+            *(f"| {what} | {_show(estimate)} |" for section in shown for what, estimate in section.items()),
+        ]
+    )

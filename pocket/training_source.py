@@ -15,8 +15,9 @@ import numpy as np
 from genrm.errors import GenRMError
 from pocket.descriptions import describe_with_errors
 from pocket.drawing import draw_scene
-from pocket.rows import make_row, vl_rewardbench_fields
+from pocket.rows import Row, make_row, vl_rewardbench_fields
 from pocket.scenes import Split, sample_scene
+from training.sources import Pair
 
 _DEFAULTS = {"n": 1000, "seed": 0, "candidates": 0}
 
@@ -47,12 +48,7 @@ class PocketRows(Sequence[dict[str, Any]]):
     def _make(self, index: int) -> dict[str, Any]:
         if self._num_candidates:
             return self._make_candidates(index)
-        row = make_row(self._split, index, seed=self._seed)
-        return vl_rewardbench_fields(row, "") | {
-            "image": partial(draw_scene, row.scene),
-            "question": row.question,
-            "reference": row.ground_truth,
-        }
+        return _to_record(make_row(self._split, index, seed=self._seed))
 
     def _make_candidates(self, index: int) -> dict[str, Any]:
         scene = sample_scene(self._split, index + self._seed * 1_000_000)
@@ -79,3 +75,25 @@ def open_split(argument: str) -> PocketRows:
             f"'pocket:{argument}' is no part of the pocket world. Write pocket:SPLIT?n=ROWS&seed=SEED&candidates=K, "
             f"with SPLIT one of {', '.join(Split)} and whole numbers from 0 on; what follows the split may be left out."
         ) from None
+
+
+def to_pair(row: Row) -> Pair:
+    """The row as a labelled comparison."""
+    return Pair(
+        id=row.id,
+        question=row.question,
+        response_a=row.response_a,
+        response_b=row.response_b,
+        label=row.label,
+        group=str(row.group),
+        load_images=lambda: (draw_scene(row.scene),),
+        record=_to_record(row),
+    )
+
+
+def _to_record(row: Row) -> dict[str, Any]:
+    return vl_rewardbench_fields(row, "") | {
+        "image": partial(draw_scene, row.scene),
+        "question": row.question,
+        "reference": row.ground_truth,
+    }

@@ -193,7 +193,7 @@ async def write_critiques(
     unaided = await read_unaided(engine, prompts, max_tokens=config.max_tokens)
     kept: list[Written] = []
     for ((pair, first), _, text), completion in zip(drafts, readings, strict=True):
-        probability = probability_of(completion, gold_label(pair, first))
+        probability = probability_of(completion, gold_label(pair.label, first))
         if probability is None or probability <= 0.5:
             counts["not convincing"] += 1
             continue
@@ -201,7 +201,7 @@ async def write_critiques(
             Written(
                 id=pair.id,
                 first=first,
-                text=f"{text} {gold_label(pair, first)}",
+                text=f"{text} {gold_label(pair.label, first)}",
                 probability=probability,
                 weight=learning_weight(unaided[pair.id]),
                 with_evidence=shows_evidence(pair.id, config.evidence_share, seed=config.seed),
@@ -255,7 +255,7 @@ async def _draft(
         pair, first, prompt = prompts[index // config.per_order]
         counts["written"] += 1
         parsed = parse_verdict(completion.text)
-        if parsed.label != gold_label(pair, first):
+        if parsed.label != gold_label(pair.label, first):
             counts["without the gold verdict"] += 1
         elif _LEAK.search(completion.text) or (
             _EVIDENCE_LEAK.search(completion.text)
@@ -297,7 +297,7 @@ async def read_unaided(
     )
     found: dict[str, list[float]] = {pair.id: [] for pair, _, _ in prompts}
     for (pair, first, _), completion in zip(prompts, completions, strict=True):
-        probability = probability_of(completion, gold_label(pair, first))
+        probability = probability_of(completion, gold_label(pair.label, first))
         if probability is not None:
             found[pair.id].append(probability)
     return {name: sum(values) / len(values) if values else None for name, values in found.items()}

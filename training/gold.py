@@ -5,15 +5,14 @@ from math import exp
 from genrm.engines.contract import Completion
 from genrm.prompts import FIRST, LABELS, SECOND
 from genrm.types import Response
-from training.sources import Pair
 
 ORDERS: tuple[Response, Response] = ("A", "B")
 """Which response stands first."""
 
 
-def gold_label(pair: Pair, first: Response) -> str:
+def gold_label(better: Response, first: Response) -> str:
     """The right verdict of the order in which `first` stands first."""
-    return FIRST if pair.label == first else SECOND
+    return FIRST if better == first else SECOND
 
 
 def probability_of(completion: Completion, label: str) -> float | None:

@@ -28,10 +28,7 @@ from training.jobs.run_folder import RESULT, RunFolder
 from training.measuring import Measuring, measure, plan_measuring
 from training.preferences import vl_genrm
 from training.preferences.vl_genrm import DATA, PreferenceConfig
-from training.rejection import ROUNDS, RejectConfig, plan_rounds
-
-BEST = "best.json"
-"""The judge that the loop ended with, the best on the pairs that steps are measured on, as an `EngineChoice`."""
+from training.rejection import BEST, ROUNDS, RejectConfig, plan_rounds
 
 C = TypeVar("C", bound=JobConfig)
 
@@ -100,6 +97,25 @@ def stages_of(config: LoopConfig) -> tuple[PreferenceConfig, CritiqueConfig, Ift
 
 def run(config: LoopConfig, folder: RunFolder) -> None:
     """All stages that are not done, then the ladder: base, stage 1, and each round."""
+    _run_stages(config, folder)
+    measured = {"base": measure(config.engine, config.measuring, folder.path / "base")["figures"], **_steps(config)}
+    choices, last = _rungs(config, measured)
+    best = last
+    if measured["base"]["overall"]["value"] > measured[last]["overall"]["value"]:
+        _log.warning("On %s no stage is better than the base, which the loop ends with.", config.measuring.pairs)
+        best = "base"
+    folder.write_json(BEST, choices[best].model_dump(mode="json"))
+    result: dict[str, Any] = {"final": measured[best], "ladder": measured, "rounds": _tell_rounds(config)}
+    if config.held_out is not None:
+        held_out = {
+            name: measure(choice, config.held_out, folder.path / "held-out" / name.replace(" ", "-"))["figures"]
+            for name, choice in choices.items()
+        }
+        result["held_out"] = {**held_out, "final": held_out[best]}
+    folder.write_json(RESULT, result)
+
+
+def _run_stages(config: LoopConfig, folder: RunFolder) -> None:
     preferences, written, first, second = stages_of(config)
     stages: list[tuple[str, Job[Any], JobConfig | None]] = [
         ("preferences", vl_genrm.JOB, preferences),
@@ -108,38 +124,34 @@ def run(config: LoopConfig, folder: RunFolder) -> None:
         ("reject", rejection.JOB, second),
     ]
     for name, job, values in stages:
-        if values is not None and not folder.is_done(name):
-            if (
-                second is not None and values is second and is_first_process()
-            ):  # it begins with stage 1, which is measured already
-                shutil.copytree(first.output / ift.MEASURED, values.output / rejection.START, dirs_exist_ok=True)
-            with RunFolder.open(values.output, values) as inner:
-                job.run(values, inner)
-            folder.mark_done(name)
-    ladder = {"base": measure(config.engine, config.measuring, folder.path / "base")["figures"]}
+        if values is None or folder.is_done(name):
+            continue
+        if name == "reject" and is_first_process():  # it begins with stage 1, which is measured already
+            shutil.copytree(first.output / ift.MEASURED, values.output / rejection.START, dirs_exist_ok=True)
+        with RunFolder.open(values.output, values) as inner:
+            job.run(values, inner)
+        folder.mark_done(name)
+
+
+def _steps(config: LoopConfig) -> dict[str, dict[str, Any]]:
+    """Figures of stage 1 and of each round, which the stages measured."""
+    _, _, first, second = stages_of(config)
     wait_for(first.output / RESULT)
-    ladder["stage 1"] = final = RunFolder(first.output).read_json(RESULT)
+    steps = {"stage 1": RunFolder(first.output).read_json(RESULT)}
     if second is not None:
         wait_for(second.output / RESULT)
-        final = RunFolder(second.output).read_json(RESULT)
-        ladder |= {f"round {number}": figures for number, figures in final["rounds"].items() if number != "0"}
-    result: dict[str, Any] = {"final": {k: v for k, v in final.items() if k != "rounds"}, "ladder": ladder}
-    if second is not None:
-        told = enumerate(RunFolder(second.output).read_json(ROUNDS)["rounds"], 1)
-        result["rounds"] = {f"round {n}": {name: each[name] for name in ("retention", "gain")} for n, each in told}
-    choices, best = _rungs(config, ladder)
-    if ladder["base"]["overall"]["value"] > final["overall"]["value"]:
-        _log.warning("On %s no stage is better than the base, which the loop ends with.", config.measuring.pairs)
-        best = "base"
-        result["final"] = ladder["base"]
-    folder.write_json(BEST, choices[best].model_dump(mode="json"))
-    if config.held_out is not None:
-        held_out = {
-            name: measure(choice, config.held_out, folder.path / "held-out" / name.replace(" ", "-"))["figures"]
-            for name, choice in choices.items()
-        }
-        result["held_out"] = {**held_out, "final": held_out[best]}
-    folder.write_json(RESULT, result)
+        rounds = RunFolder(second.output).read_json(RESULT)["rounds"]
+        steps |= {f"round {number}": figures for number, figures in rounds.items() if number != "0"}
+    return steps
+
+
+def _tell_rounds(config: LoopConfig) -> dict[str, dict[str, Any]]:
+    """Retention and gain of each round."""
+    *_, second = stages_of(config)
+    if second is None:
+        return {}
+    told = enumerate(RunFolder(second.output).read_json(ROUNDS)["rounds"], 1)
+    return {f"round {number}": {name: each[name] for name in ("retention", "gain")} for number, each in told}
 
 
 def _rungs(config: LoopConfig, ladder: Iterable[str]) -> tuple[dict[str, EngineChoice], str]:

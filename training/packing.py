@@ -10,7 +10,7 @@ Each sequence is computed exactly as if it stood alone (tests compare the two).
 (`use_packed_attention`) needs `blocks=` in every pass.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,31 +29,68 @@ plain dictionary, so that trainers move it to a device.
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """Lengths of a common prefix and of the segments behind it, in tokens, each at least 1."""
+    """Sequences with a common beginning, as token ids: the prefix, and behind it segments of a question and its answer.
 
-    prefix: int
-    segments: Sequence[int]
+    prefix_positions: rotary positions (3, len(prefix)), int64. Neither prefix nor questions nor answers are empty.
+    """
 
-    @property
-    def length(self) -> int:
-        """Tokens of the row."""
-        return self.prefix + sum(self.segments)
+    prefix: Sequence[int]
+    prefix_positions: Tensor
+    segments: Sequence[tuple[Sequence[int], Sequence[int]]]
 
 
-def lay_out(rows: Iterable[Row]) -> list[Block]:
-    """The attention blocks of rows that stand behind each other."""
-    start = 0
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Packed:
+    """Rows behind each other: T tokens, of which K belong to answers; int64, on the CPU.
+
+    ids (T,). positions (3, T): rotary. blocks: for attention. predictors (K,): positions that predict a token of an
+    answer. targets (K,): these tokens. owners (K,): which segment each belongs to, counted over all rows.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    blocks: list[Block]
+    predictors: Tensor
+    targets: Tensor
+    owners: Tensor
+
+
+def pack(rows: Sequence[Row]) -> Packed:
+    """Lay rows behind each other. Positions of a segment go on from the highest of its prefix, in all three axes."""
+    ids, positions = list[int](), list[Tensor]()
+    predictors, targets, owners = list[int](), list[int](), list[int]()
     spans: list[tuple[range, range]] = []
+    num_segments = 0
     for row in rows:
-        prefix = range(start, start + row.prefix)
+        prefix = range(len(ids), len(ids) + len(row.prefix))
         spans.append((range(0), prefix))
-        begin = prefix.stop
-        for length in row.segments:
-            spans.append((prefix, range(begin, begin + length)))
-            begin += length
-        start = begin
+        ids += row.prefix
+        positions.append(row.prefix_positions)
+        next_position = int(row.prefix_positions.max()) + 1
+        for question, answer in row.segments:
+            begin = len(ids)
+            ids += [*question, *answer]
+            own = range(begin, len(ids))
+            spans.append((prefix, own))
+            positions.append((next_position + torch.arange(len(own))).expand(3, -1))
+            predictors += own[len(question) - 1 : -1]
+            targets += answer
+            owners += [num_segments] * len(answer)
+            num_segments += 1
+    return Packed(
+        ids=torch.tensor(ids),
+        positions=torch.cat(positions, dim=1),
+        blocks=_lay_out(spans),
+        predictors=torch.tensor(predictors),
+        targets=torch.tensor(targets),
+        owners=torch.tensor(owners),
+    )
+
+
+def _lay_out(spans: Sequence[tuple[range, range]]) -> list[Block]:
+    """spans: what each sequence has before it, and its own tokens."""
     groups: dict[tuple[bool, int], list[tuple[range, range]]] = {}
     for prefix, own in spans:
         groups.setdefault((bool(prefix), sum(len(own) > step for step in _LENGTH_STEPS)), []).append((prefix, own))
@@ -61,7 +98,6 @@ def lay_out(rows: Iterable[Row]) -> list[Block]:
 
 
 def _make_block(spans: Sequence[tuple[range, range]]) -> Block:
-    """spans: what each sequence has before it, and its own tokens."""
     before, real_before = _pad([prefix for prefix, _ in spans])
     own, real_own = _pad([span for _, span in spans])
     num, length = own.shape

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Literal
 
 from genrm.engines.contract import Prompt
-from genrm.prompts import FIRST, SECOND
 from genrm.types import Response
+from training.gold import gold_label
 
 CritiqueStyle = Literal["critique", "descriptive", "none"]
 """`critique` checks claims, `descriptive` describes the image (the failure mode that VL-GenRM warns of), `none` gives
@@ -27,4 +27,4 @@ def guidance(better: str, style: CritiqueStyle) -> str:
 
 def guide(prompt: Prompt, *, first: Response, better: Response, style: CritiqueStyle) -> Prompt:
     """The prompt with the gold verdict in view. first: the response that stands first in it."""
-    return replace(prompt, tail=prompt.tail + guidance(FIRST if better == first else SECOND, style))
+    return replace(prompt, tail=prompt.tail + guidance(gold_label(better, first), style))

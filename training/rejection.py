@@ -20,7 +20,7 @@ from tqdm import tqdm
 from genrm.engines.contract import Engine, Sampling
 from genrm.errors import GenRMError
 from genrm.parsing import parse_verdict
-from genrm.prompts import FIRST, LABELS, MARKER, SECOND, render_prompt
+from genrm.prompts import LABELS, MARKER, render_prompt
 from training.critiques import CRITIQUES, read_critiques
 from training.differences import names_difference
 from training.engines import HARMLESS, EngineChoice, open_engine, require_probabilities
@@ -46,6 +46,8 @@ START = "round-0/measured"
 """Folder in which the judge to begin with is measured."""
 ROUNDS = "rounds.json"
 """What every round brought, and which judge is the best."""
+BEST = "best.json"
+"""The judge that a job ended with, the best on the pairs that steps are measured on, as an `EngineChoice`."""
 _KEPT = 0.4
 """Share of pairs and orders that give a critique, for the plan."""
 
@@ -225,7 +227,7 @@ async def draw_critiques(engine: Engine, pairs: Sequence[Pair], config: RejectCo
     return [
         Drawn(
             pair_id=pair.id, group=pair.group, label=pair.label, first=first, text=completion.text.strip(),
-            probability=probability_of(completion, gold_label(pair, first)),
+            probability=probability_of(completion, gold_label(pair.label, first)),
         )
         for (pair, first, _), completion in zip(asked, completions, strict=True)
     ]  # fmt: skip
@@ -236,8 +238,7 @@ def _stored(item: Scored, weight: float, *, with_evidence: bool = False) -> dict
     may be the other one although the critique makes the gold one likelier. What stood behind it is left out.
     """
     drawn = item.drawn
-    label = FIRST if drawn.label == drawn.first else SECOND
-    text = f"{parse_verdict(drawn.text).critique}\n{MARKER} {label}".lstrip()
+    text = f"{parse_verdict(drawn.text).critique}\n{MARKER} {gold_label(drawn.label, drawn.first)}".lstrip()
     return {"id": drawn.pair_id, "first": drawn.first, "text": text, "weight": weight, "with_evidence": with_evidence}
 
 
@@ -266,7 +267,7 @@ def _report(
 ) -> None:
     rounds = [folder.result_of(f"round-{number}") for number in range(1, len(history))]
     folder.write_json(ROUNDS, {"measured": list(history), "rounds": rounds, "best_round": best_round})
-    folder.write_json("best.json", best.model_dump(mode="json"))
+    folder.write_json(BEST, best.model_dump(mode="json"))
     folder.write_json(RESULT, {**measured["figures"], "rounds": {str(n): f for n, f in enumerate(history)}})
     names = [name for name in history[0] if name not in ("consistency", "ECE")]
     draw_lines(

@@ -4,7 +4,6 @@ import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -18,11 +17,8 @@ from genrm.engines.forward import find_positions
 from genrm.engines.preparation import count_shared, render_text
 from genrm.prompts import render_prompt
 from genrm.types import Response, Sighting
-from training.packing import Row, lay_out
-from training.sources import Pair
-
-SOURCE_ROW = "source_row"
-"""Column of a pair that names the row it was made from: pairs of one row have the same image."""
+from training.packing import Row, pack
+from training.sources import SOURCE_ROW, Pair
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,16 +46,17 @@ class Collator:
 
     def __init__(self, processor: Processor, model: VisionLanguageModel, *, max_tokens: int) -> None:
         self._processor, self._tokenizer = processor, processor.tokenizer
-        self._find_positions = partial(find_positions, model)
+        self._model = model
         self._image_token_id: int = model.config.image_token_id
         self._merge_area: int = model.config.vision_config.spatial_merge_size**2
         self._max_tokens = max_tokens
         self._end = str(self._tokenizer.eos_token)
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
-        """What `collate` gives for the samples, and their weights, (N,)."""
+        """What `collate` gives for the samples, and their weights, (N,). The images of a pair are read once."""
+        loaded = {key: pair.load() for key, pair in {id(sample.pair): sample.pair for sample in samples}.items()}
         texts = [
-            (render_prompt(s.pair.load(), first=s.first, mode="critique", sightings=s.sightings), s.text)
+            (render_prompt(loaded[id(s.pair)], first=s.first, mode="critique", sightings=s.sightings), s.text)
             for s in samples
         ]
         return self.collate(texts) | {"weights": torch.tensor([sample.weight for sample in samples])}
@@ -71,36 +68,29 @@ class Collator:
         logits_to_keep (K,): positions that predict a token of a text; targets (K,): these tokens; owners (K,): which
         text each belongs to.
         """
-        rows, ids, positions, features = [], list[int](), [], []
-        predictors, targets, owners = list[int](), list[int](), list[int]()
+        rows, features = [], []
         for members in _runs_of_same_images([prompt for prompt, _ in texts]):
             features.append(self._read_images(texts[members[0]][0]))
-            asked = [self._ask(texts[member][0], features[-1]["image_grid_thw"]) for member in members]
+            grids = features[-1]["image_grid_thw"]
+            asked = [self._ask(texts[member][0], grids) for member in members]
             answers = [self._tokenize(texts[member][1] + self._end) for member in members]
-            num_shared = count_shared(asked)
-            prefix_positions = self._find_positions(asked[0][:num_shared], features[-1]["image_grid_thw"])
-            next_position = int(prefix_positions.max()) + 1
-            ids += asked[0][:num_shared]
-            positions.append(prefix_positions)
-            for member, prompt, answer in zip(members, asked, answers, strict=True):
+            for prompt, answer in zip(asked, answers, strict=True):
                 self._check(prompt, answer)
-                segment = prompt[num_shared:] + answer
-                ids += segment
-                positions.append((next_position + torch.arange(len(segment))).expand(3, -1))
-                predictors += range(len(ids) - len(answer) - 1, len(ids) - 1)
-                targets += answer
-                owners += [member] * len(answer)
-            lengths = [len(prompt) + len(answer) - num_shared for prompt, answer in zip(asked, answers, strict=True)]
-            rows.append(Row(num_shared, lengths))
+            num_shared = count_shared(asked)
+            prefix = asked[0][:num_shared]
+            segments = [(prompt[num_shared:], answer) for prompt, answer in zip(asked, answers, strict=True)]
+            positions = find_positions(self._model, prefix, grids)
+            rows.append(Row(prefix=prefix, prefix_positions=positions, segments=segments))
+        packed = pack(rows)
         return {
-            "input_ids": torch.tensor([ids]),
-            "position_ids": torch.cat(positions, dim=1)[:, None],
+            "input_ids": packed.ids[None],
+            "position_ids": packed.positions[:, None],
             "pixel_values": torch.cat([part["pixel_values"] for part in features]),
             "image_grid_thw": torch.cat([part["image_grid_thw"] for part in features]),
-            "blocks": lay_out(rows),
-            "logits_to_keep": torch.tensor(predictors),
-            "targets": torch.tensor(targets),
-            "owners": torch.tensor(owners),
+            "blocks": packed.blocks,
+            "logits_to_keep": packed.predictors,
+            "targets": packed.targets,
+            "owners": packed.owners,
         }
 
     def _read_images(self, prompt: Prompt) -> dict[str, Tensor]:

@@ -27,6 +27,9 @@ from genrm.media import ImageLimits, decode_image
 from genrm.types import Comparison, Response
 from training.tables import PICTURES, Record, SourceError, open_table
 
+SOURCE_ROW = "source_row"
+"""Column of a pair that names the row it was made from: pairs of one row have the same image."""
+
 _QUESTION = ("question", "query", "prompt")
 _REFERENCE = ("reference", "ground_truth", "answer", "chosen")
 _LIMITS = ImageLimits()

@@ -98,10 +98,6 @@ class Forward:
             features += torch.cat(tuple(output.pooler_output)).split([sizes[lot] for lot in lots])
         return features
 
-    def find_positions(self, ids: Sequence[int], grids: Tensor | None) -> Tensor:
-        """`find_positions` of the model."""
-        return find_positions(self._model, ids, grids)
-
     def cut(self, whole: Segment, start: int, stop: int, *, past: Run | None) -> Segment:
         """The tokens [start, stop) of a segment, with the image features that belong to them, on top of `past`."""
         features = whole.image_features

@@ -174,7 +174,7 @@ class InProcessEngine:
         self._vocabulary_for(_DEFAULT_SAMPLING)
         return Worker(
             forward=forward,
-            preparation=Preparation(loaded.processor, loaded.model, forward, max_batch_tokens=self._max_batch_tokens),
+            preparation=Preparation(loaded.processor, loaded.model, max_batch_tokens=self._max_batch_tokens),
             vocabulary_for=self._vocabulary_for,
             max_batch_tokens=self._max_batch_tokens,
             progress=self._progress,

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from genrm.engines.architecture import Processor, VisionLanguageModel
 from genrm.engines.contract import Prompt
-from genrm.engines.forward import Forward
+from genrm.engines.forward import find_positions
 from genrm.engines.rows import Call, Row, Vocabulary
 from genrm.errors import InputTooLongError, InvalidComparisonError, InvalidImageError
 
@@ -75,11 +75,9 @@ class Preparation:
     max_batch_tokens: most tokens of rows that run together. `max_context`: most tokens of a prompt with its completion.
     """
 
-    def __init__(
-        self, processor: Processor, model: VisionLanguageModel, forward: Forward, *, max_batch_tokens: int
-    ) -> None:
+    def __init__(self, processor: Processor, model: VisionLanguageModel, *, max_batch_tokens: int) -> None:
         self._processor = processor
-        self._forward = forward
+        self._model = model
         self._image_token_id: int = model.config.image_token_id
         self._merge_area: int = model.config.vision_config.spatial_merge_size**2
         self.max_context: int = model.config.text_config.max_position_embeddings
@@ -111,7 +109,7 @@ class Preparation:
                     f"The prompt is {len(ids):,} tokens long, image tokens included; the model's context is "
                     f"{self.max_context:,} tokens, and the answer needs one. Shorten the texts or shrink the image."
                 )
-            positions = self._forward.find_positions(ids, grids)
+            positions = find_positions(self._model, ids, grids)
             rows = [
                 Row(
                     call,

@@ -9,15 +9,14 @@ from pocket.ship import ReportMissingError, write_card
 
 SHARE = {"value": 0.875, "low": 0.8, "high": 0.9, "num": 10}
 REPORT = {
-    "n": 10,
-    "overall": SHARE,
-    "by_group": {"general": SHARE, "reasoning": SHARE | {"value": 0.75}},
-    "consistency": SHARE,
-    "first_position_rate": SHARE,
-    "unparsed_rate": SHARE,
-    "shorter_answer_baseline": SHARE,
-    "blank_image": SHARE | {"value": 0.512},
-    "ece": 0.0234,
+    "settings": {"source": "pocket:held-out?n=10&seed=0"},
+    "sections": {
+        "accuracy": {"overall": SHARE, "general": SHARE, "reasoning": SHARE | {"value": 0.75}},
+        "accuracy by kind": {"objects": SHARE},
+        "behaviour": {"consistency": SHARE},
+        "baselines": {"same judge, grey picture": SHARE | {"value": 0.512}},
+        "calibration": {"ECE": SHARE | {"value": 0.0234}},
+    },
 }
 
 
@@ -37,15 +36,17 @@ def test_a_model_that_was_not_measured_is_not_shipped(build: Path) -> None:
 
 
 def test_a_card_says_data_recipe_command_commit_and_metrics(build: Path) -> None:
-    (build / "bench-judge").mkdir()
-    (build / "bench-judge" / "held-out-critique.json").write_text(json.dumps(REPORT))
+    folder = build / "bench-judge" / "held-out-critique"
+    folder.mkdir(parents=True)
+    (folder / "report.json").write_text(json.dumps(REPORT))
     (build / "notes-judge.md").write_text("Run in two parts.")
     card = write_card("judge", build)
     for word in ("Data", "Recipe", "Command", "Commit", "Metrics"):
         assert f"## {word}\n" in card
     assert "| reasoning | 0.750 [0.800, 0.900] |" in card
-    assert "| overall with a blank picture | 0.512 [0.800, 0.900] |" in card
-    assert "| ECE | 0.023 |" in card
+    assert "| same judge, grey picture | 0.512 [0.800, 0.900] |" in card
+    assert "| ECE | 0.023 [0.800, 0.900] |" in card
+    assert "pocket:held-out?n=10&seed=0, both orders" in card
     assert '"pairs_for_ift": 4' in card
     assert "somewhere" not in card
     assert "Run in two parts." in card

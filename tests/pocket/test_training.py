@@ -30,8 +30,9 @@ from pocket.vision_stage import IGNORED as NO_MAT_LABEL
 from pocket.vision_stage import NO_KIND, NO_TEXT, VisionSettings, cell_labels
 from pocket.vocabulary import KINDS, MAT_COLOURS, SIGN_TEXTS
 from training.jobs.run_folder import RunFolder
-from training.loop import BEST, LoopConfig
+from training.loop import LoopConfig
 from training.packing import use_ordinary_attention, use_packed_attention
+from training.rejection import BEST
 
 Models = tuple[Qwen2VLProcessor, Qwen2VLForConditionalGeneration]
 

@@ -74,7 +74,7 @@ async def test_convincing_critiques_are_kept_for_both_orders_with_the_gold_verdi
     kept, counts = await write_critiques(Writer(), pairs, config(per_order=2), seed=0)
     assert {(item.id, item.first) for item in kept} == {(f"p{i}", first) for i in range(4) for first in "AB"}
     by_id = {pair.id: pair for pair in pairs}
-    assert all(item.text == f"Looked.\nVerdict: {gold_label(by_id[item.id], item.first)}" for item in kept)
+    assert all(item.text == f"Looked.\nVerdict: {gold_label(by_id[item.id].label, item.first)}" for item in kept)
     assert counts["written"] == 16
     assert counts["convincing"] == 8  # the same text twice counts once
 

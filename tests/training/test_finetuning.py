@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import pytest
 import torch
 from accelerate.data_loader import prepare_data_loader, skip_first_batches
 from pydantic import ValidationError
-from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from genrm.engines.in_process import InProcessEngine
@@ -18,10 +18,10 @@ from genrm.engines.loading import LoadedModel, Placement, choose_placement, load
 from genrm.prompts import render_prompt
 from training import finetuning
 from training.engines import EngineChoice, open_engine
-from training.finetuning import FineTuning, fine_tune, trained_choice
+from training.finetuning import FineTuning, JudgeTrainer, fine_tune, trained_choice
 from training.jobs.config import ConfigError
-from training.samples import SOURCE_ROW, Collator, ImageSampler, Sample
-from training.sources import Pair
+from training.samples import Collator, ImageSampler, Sample
+from training.sources import SOURCE_ROW, Pair
 
 MakePairs = Callable[[int], list[Pair]]
 QUICK = {"batch_size": 4, "micro_batch_size": 4, "checkpoint_every": 2, "learning_rate": 1e-3}
@@ -146,22 +146,27 @@ def test_a_killed_training_ends_with_the_same_weights(
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_each_of_several_processes_resumes_in_the_order_of_the_epoch_that_was_broken(make_pairs: MakePairs) -> None:
-    samples, orders = samples_of(make_pairs(8)), []
-    data: Any = list(range(16))
-    for skipped in (0, 1):
-        sampler = ImageSampler(samples, seed=0)
-        loader = prepare_data_loader(
-            DataLoader(data, batch_size=2, sampler=sampler),
-            num_processes=2,
-            process_index=0,
-            put_on_device=False,
+def test_each_of_several_processes_resumes_in_the_order_of_the_epoch_that_was_broken(
+    make_pairs: MakePairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def batches_of_an_epoch(*, skipped: int) -> list[list[int]]:
+        samples: Any = samples_of(make_pairs(8))
+        settings = FineTuning(batch_size=2, micro_batch_size=2)
+        trainer = JudgeTrainer(
+            model=torch.nn.Linear(1, 1),
+            args=finetuning._arguments(settings, tmp_path, seed=0, num_samples=16),
+            train_dataset=samples,
+            data_collator=lambda batch: [samples.index(sample) for sample in batch],
+            mixing=0.5,
         )
-        loader.set_sampler(sampler)  # as JudgeTrainer does
-        rest = skip_first_batches(loader, skipped)
+        as_of_two = partial(prepare_data_loader, num_processes=2, process_index=0, put_on_device=False)
+        monkeypatch.setattr(trainer.accelerator, "prepare", as_of_two)
+        loader: Any = trainer.get_train_dataloader()
+        rest = skip_first_batches(loader, skipped) if skipped else loader
         rest.set_epoch(1)
-        orders.append([batch.tolist() for batch in rest])
-    assert orders[1] == orders[0][1:]
+        return list(rest)
+
+    assert batches_of_an_epoch(skipped=1) == batches_of_an_epoch(skipped=0)[1:]
 
 
 def test_what_was_trained_runs_in_this_process_whoever_ran_the_start() -> None:

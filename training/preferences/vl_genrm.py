@@ -44,8 +44,7 @@ from training.jobs.run_folder import RESULT, RunFolder
 from training.preferences.card import write_card
 from training.preferences.editing import RuleEditor
 from training.preferences.filters import Outcome, check_pair
-from training.samples import SOURCE_ROW
-from training.sources import Example, RowError, Skipped, log_skipped, read_examples
+from training.sources import SOURCE_ROW, Example, RowError, Skipped, log_skipped, read_examples
 
 DATA = "data"
 _SECONDS_PER_ROW = 0.04

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from genrm.engines.forward import Forward, Segment
+from genrm.engines.forward import Forward, Segment, find_positions
 from genrm.engines.kv_cache import RunningRows
 from genrm.engines.preparation import render_text
 from genrm.errors import ModelLoadError
@@ -74,7 +74,9 @@ def make_segments(forward: Forward, reference: Reference) -> list[Segment]:
     for row, inputs in enumerate(reference.inputs):
         ids, grids = reference.ids(row), inputs.get("image_grid_thw")
         features = None if grids is None else forward.encode_images([inputs["pixel_values"]], [grids])[0]
-        segments.append(Segment(ids=ids, positions=forward.find_positions(ids, grids), image_features=features))
+        segments.append(
+            Segment(ids=ids, positions=find_positions(reference.model, ids, grids), image_features=features)
+        )
     return segments
 
 
@@ -131,7 +133,7 @@ def test_a_very_long_left_padding_changes_nothing(reference: Reference) -> None:
     forward = Forward(reference.model, max_tokens=10_000)
     segments = make_segments(forward, reference)[:2]
     ids = [11 + index % 300 for index in range(900)]
-    long = Segment(ids=ids, positions=forward.find_positions(ids, None))
+    long = Segment(ids=ids, positions=find_positions(reference.model, ids, None))
     first, second, long_run = (extended.run for extended in forward.extend([*segments, long]))
     rows = RunningRows(forward.cache_shape)
     rows.join([long_run, first, second])

@@ -11,7 +11,6 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from genrm.engines.contract import Prompt, Sampling
-from genrm.engines.forward import Forward
 from genrm.engines.preparation import Group, Preparation, build_conversation, count_shared, render_text
 from genrm.engines.rows import Call, Vocabulary
 from genrm.errors import InputTooLongError, InvalidComparisonError, InvalidImageError
@@ -34,8 +33,7 @@ def prepare(random_folder: Path, processor: Any) -> Prepare:
     vocabulary = Vocabulary(tokenizer=processor.tokenizer, stop_ids=frozenset(), label_ids=(), spellings={})
 
     def run(prompts: list[Prompt], *, max_batch_tokens: int = 10_000, max_tokens: int = 100) -> list[Group]:
-        forward = Forward(model, max_tokens=1000)
-        preparation = Preparation(processor, model, forward, max_batch_tokens=max_batch_tokens)
+        preparation = Preparation(processor, model, max_batch_tokens=max_batch_tokens)
         return preparation.prepare(Call(prompts, Sampling(max_tokens=max_tokens)), vocabulary)
 
     return run
