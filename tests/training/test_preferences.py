@@ -1,6 +1,7 @@
 """From rows with references to labelled pairs, with experts that are told what to find."""
 
 import errno
+import io
 import json
 import re
 from collections import Counter
@@ -9,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from datasets import Dataset
 from PIL import Image
@@ -24,7 +26,19 @@ from training.preferences.editing import RuleEditor
 from training.preferences.vl_genrm import NoPairsError, PairMaker, PreferenceConfig
 from training.sources import Example, RowError, read_pairs
 
+MakePhoto = Callable[[int], Image.Image]
 REFERENCES = ("There is a dog.", "There is a cat.", "There are two buses.", "There is a bird.")
+
+
+@pytest.fixture
+def make_photo() -> MakePhoto:
+    """Pictures of soft shapes, another one per number."""
+
+    def make(number: int) -> Image.Image:
+        pixels = np.random.default_rng(number).integers(0, 256, size=(12, 12, 3), dtype=np.uint8)
+        return Image.fromarray(pixels).resize((300, 300), Image.Resampling.BICUBIC)
+
+    return make
 
 
 def example(reference: str | None = "There is a dog.", *, name: str = "r", image: bool = True) -> Example:
@@ -92,6 +106,19 @@ async def test_rows_without_image_or_reference_are_counted_and_the_rest_goes_on(
     rows, counts = await make({"dog": 1}, [example(None), example(image=False, name="s"), example(name="t")])
     assert counts["row-unusable"] == 2
     assert {row["id"].split("#")[0] for row in rows} == {"t"}
+
+
+async def test_a_row_that_repeats_another_is_left_out_however_its_picture_was_saved(make_photo: MakePhoto) -> None:
+    small, buffer = make_photo(1).resize((96, 96)), io.BytesIO()
+    small.save(buffer, "JPEG", quality=40)
+
+    def row(name: str, image: Image.Image, question: str = "What is there?") -> Example:
+        return replace(example("there is a dog"), id=name, question=question, load_images=lambda: (image,))
+
+    first, same = row("r", make_photo(1)), row("same", Image.open(buffer))
+    rows, counts = await make(None, [first, same, row("elsewhere", make_photo(2)), row("asked", small, "What is it?")])
+    assert counts["row-repeats-another"] == 1
+    assert {row["id"].split("#")[0] for row in rows} == {"r", "elsewhere", "asked"}
 
 
 async def test_a_failing_expert_lets_nothing_pass() -> None:
@@ -196,7 +223,10 @@ def test_a_killed_run_goes_on_and_writes_the_same_parquet_and_card(
             vl_genrm.run(values, folder)
         return values.output
 
+    lines = rows_file.read_text().splitlines()
+    rows_file.write_text("\n".join([*lines, lines[0].replace('"p0"', '"again"')]))  # a repetition, shards later
     whole = run("whole")
+    assert json.loads((whole / "result.json").read_text())["fates"]["row-repeats-another"] == 1
     with pytest.raises(KeyboardInterrupt):
         run("killed", dies_after=2)
     resumed = run("killed")

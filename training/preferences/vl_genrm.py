@@ -16,9 +16,8 @@ import asyncio
 import io
 import json
 import random
-import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,12 +43,14 @@ from training.jobs.run_folder import RESULT, RunFolder
 from training.preferences.card import write_card
 from training.preferences.editing import RuleEditor
 from training.preferences.filters import Outcome, check_pair
+from training.preferences.repetition import Identity, SeenRows, identify, words_of
 from training.sources import SOURCE_ROW, Example, RowError, Skipped, log_skipped, read_examples
 
 DATA = "data"
 _SECONDS_PER_ROW = 0.04
 """Of experts, about, whatever the model."""
-_WORDS = re.compile(r"\w+")
+_IDENTITIES = "rows.jsonl"
+"""What the rows of each shard are identified by."""
 
 
 class NoPairsError(GenRMError, ValueError):
@@ -106,10 +107,24 @@ class Candidate:
 
 
 class PairMaker:
-    """Makes the pairs of a block of rows. panel: None switches the experts' filters off."""
+    """Makes the pairs of a block of rows. panel: None switches the experts' filters off.
 
-    def __init__(self, engine: Engine, panel: ExpertPanel | None, editor: RuleEditor, config: PreferenceConfig) -> None:
+    known: rows that were worked on before; those and each other the maker does not repeat. identities: of the rows
+    that it worked on.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        panel: ExpertPanel | None,
+        editor: RuleEditor,
+        config: PreferenceConfig,
+        *,
+        known: Iterable[Identity] = (),
+    ) -> None:
         self._engine, self._panel, self._editor, self._config = engine, panel, editor, config
+        self._seen = SeenRows(known)
+        self.identities: list[Identity] = []
 
     async def make(self, examples: Sequence[Example], *, first_index: int) -> tuple[list[dict[str, Any]], Counter[str]]:
         """Rows for Parquet, and how many candidates met which fate. first_index: of the block's first row."""
@@ -120,10 +135,17 @@ class PairMaker:
             try:
                 if example.reference is None:
                     raise RowError("it has no reference answer.")
-                usable.append((example, example.reference, example.load_images()))
+                images = example.load_images()
             except RowError as error:
                 counts["row-unusable"] += 1
                 skipped.append(Skipped(id=example.id, reason=str(error)))
+                continue
+            identity = identify((example.question, example.reference), images)
+            if not self._seen.add(identity):
+                counts["row-repeats-another"] += 1
+                continue
+            self.identities.append(identity)
+            usable.append((example, example.reference, images))
         log_skipped(skipped)
         answers = await self._sample([(e.question, images) for e, _, images in usable], seed=first_index)
         blocks = await asyncio.gather(
@@ -191,11 +213,6 @@ def _passes(candidate: Candidate, outcome: Outcome) -> bool:
     return outcome == "error-seen" or (outcome == "not-checkable" and not candidate.is_sampled)
 
 
-def words_of(text: str) -> str:
-    """What two texts have in common that are the same answer but for case, punctuation and spaces."""
-    return " ".join(_WORDS.findall(text.lower()))
-
-
 def run(config: PreferenceConfig, folder: RunFolder) -> None:
     """Make all shards and the card; the first process does. Raises NoPairsError if no pair was made."""
     from pyarrow.parquet import read_metadata
@@ -238,10 +255,21 @@ async def _make_shards(
     engine, panel = open_engine(config.engine), open_panel(config.experts, seed=config.seed)
     await engine.start()
     try:
-        maker = PairMaker(engine, panel, editor, config)
+        lines = folder.read_lines(
+            _IDENTITIES
+        )  # a shard that a kill left unfinished is made again, and has been in no other
+        known = [
+            (words, tuple(pictures))
+            for line in lines
+            if folder.is_done(line["shard"])
+            for words, pictures in line["rows"]
+        ]
+        maker = PairMaker(engine, panel, editor, config, known=known)
         for start in tqdm(todo, desc="preferences", unit=f"×{config.rows_per_shard} rows"):
+            num_known = len(maker.identities)
             rows, counts = await maker.make(examples[start : start + config.rows_per_shard], first_index=start)
             _write_shard(folder.path / DATA / f"{_shard(start)}.parquet", rows)
+            folder.append_line(_IDENTITIES, {"shard": _shard(start), "rows": maker.identities[num_known:]})
             folder.mark_done(_shard(start), dict(counts))
     finally:
         await engine.close()
