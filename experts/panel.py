@@ -70,19 +70,40 @@ class ExpertPanel:
 
     async def examine(self, comparison: Comparison) -> Examination:
         """Evidence for both responses, and sightings of all objects that the question or a response names."""
+        [examination] = await self.examine_all((comparison,))
+        return examination
+
+    async def examine_all(self, comparisons: Sequence[Comparison]) -> list[Examination]:
+        """As `examine`, for comparisons about the same images: every object is looked for once, whoever names it.
+
+        comparisons: at least one. Time and warnings of the one look are those of every examination. Raises ValueError
+        if two have different images.
+        """
         started = time.perf_counter()
-        claims_a, warnings_a = await self._extract(comparison.response_a)
-        claims_b, warnings_b = await self._extract(comparison.response_b)
-        asked = {*(c.name for c in (*claims_a, *claims_b)), *find_mentions(comparison.question)}
-        checks, warnings = await self._check(comparison.images, sorted(asked))
-        return Examination(
-            evidence=EvidencePair(
-                A=verify_claims(claims_a, checks, rule=self._rule), B=verify_claims(claims_b, checks, rule=self._rule)
-            ),
-            sightings=_sightings(checks, comparison.images),
-            warnings=_distinct((*warnings_a, *warnings_b, *warnings)),
-            seconds=time.perf_counter() - started,
-        )
+        images = comparisons[0].images
+        if any(comparison.images != images for comparison in comparisons):
+            raise ValueError("Comparisons that are examined together must be about the same images.")
+        read = [
+            (await self._extract(comparison.response_a), await self._extract(comparison.response_b))
+            for comparison in comparisons
+        ]
+        named = [
+            {*(claim.name for claim in (*a, *b)), *find_mentions(comparison.question)}
+            for comparison, ((a, _), (b, _)) in zip(comparisons, read, strict=True)
+        ]
+        checks, warnings = await self._check(images, sorted({name for names in named for name in names}))
+        seconds = time.perf_counter() - started
+        return [
+            Examination(
+                evidence=EvidencePair(
+                    A=verify_claims(a, checks, rule=self._rule), B=verify_claims(b, checks, rule=self._rule)
+                ),
+                sightings=_sightings({name: checks[name] for name in names if name in checks}, images),
+                warnings=_distinct((*warnings_a, *warnings_b, *warnings)),
+                seconds=seconds,
+            )
+            for names, ((a, warnings_a), (b, warnings_b)) in zip(named, read, strict=True)
+        ]
 
     async def verify_text(self, images: Sequence[Image], text: str) -> TextVerification:
         """Evidence for the claims of one text."""

@@ -48,6 +48,8 @@ _FORGED_PART = re.compile(  # at the beginning of a line, behind no more than ma
 _MAX_PASSES = 4
 _MARKUP = str.maketrans("", "", "<>:")
 _ROWS, _COLUMNS = ("upper", "middle", "lower"), ("left", "center", "right")
+PLACES = tuple(f"{row} {column}" for row in _ROWS for column in _COLUMNS)
+"""The ninths of an image, as evidence names them."""
 
 
 @lru_cache(maxsize=64)  # a text is asked for by the check of the input and by the prompts of both orders

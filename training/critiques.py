@@ -5,9 +5,9 @@ put behind the prompt that a judge sees, without hint or evidence, and the model
 now gives is the gold one does the critique carry the verdict. That alone would let a critique pass that turns round in
 its last words because it was told to. So the probability of every token is compared with and without the hint, and
 a text with a step that only the hint explains is dropped. What the evidence explains may stay: it is what the judge
-shall learn to see. Dropped, too, is a text that mentions the hint, or that names nothing in which the responses differ
-(`training.differences`). How sure the model is of the pair before any training weighs the sample
-(`training.losses.learning_weight`).
+shall learn to see. Dropped, too, is a text that mentions the hint, that names nothing in which the responses differ
+(`training.differences`), or that sees what experts do not (`training.agreement`). How sure the model is of the pair
+before any training weighs the sample (`training.losses.learning_weight`).
 
 Styles for ablation: critiques, descriptions of the image, or the verdict alone. Output: `written.jsonl`, and of it
 what was kept, `critiques.jsonl`, one line per block of pairs; a killed run goes on with the first unfinished block and
@@ -30,8 +30,8 @@ from genrm.engines.contract import Completion, Engine, Prompt, Sampling
 from genrm.parsing import parse_verdict
 from genrm.prompts import LABELS, MARKER, render_prompt, render_sightings
 from genrm.types import Response
-from training.differences import names_difference
 from training.engines import HARMLESS, EngineChoice, open_engine, require_probabilities
+from training.faults import find_fault
 from training.gold import ORDERS, gold_label, probability_of
 from training.jobs.config import JobConfig
 from training.jobs.job import Job
@@ -68,6 +68,9 @@ class CritiqueConfig(JobConfig):
         default=True,
         description="Drop texts that repeat no word of what only the one, or only the other response says.",
     )
+    must_agree_with_experts: bool = Field(
+        default=True, description="Drop texts that say something else of an object than the experts found."
+    )
     max_hint_dependence: float | None = Field(
         1.5, gt=0, description="Most nats that the hint may add to a token's log-probability; null: not looked at."
     )
@@ -80,13 +83,10 @@ class CritiqueConfig(JobConfig):
 
     @property
     def looks_at_hint(self) -> bool:
-        """Whether texts that owe a step to the hint are dropped. A description owes every word to being asked for."""
+        """Whether texts that owe a step to the hint are dropped. A description owes every word to being asked for. For
+        its faults (`training.faults`) it is not dropped either: it is the failure mode that is to be looked at.
+        """
         return self.style == "critique" and self.max_hint_dependence is not None
-
-    @property
-    def looks_for_difference(self) -> bool:
-        """Whether texts that do not name what differs are dropped. Descriptions and bare verdicts name nothing."""
-        return self.style == "critique" and self.must_name_difference
 
     @model_validator(mode="after")
     def _check_scoring(self) -> Self:
@@ -175,8 +175,12 @@ async def write_critiques(
 ) -> tuple[list[Written], dict[str, int]]:
     """Critiques of a block of pairs that convince a reader, and how many met which fate."""
     counts = dict.fromkeys(
-        ("written", "without the gold verdict", "hint mentioned", "difference not named", "not convincing"), 0
-    )
+        (
+            "written", "without the gold verdict", "hint mentioned", "difference not named",
+            "contradicted by experts", "not convincing",
+        ),
+        0,
+    )  # fmt: skip
     prompts: list[tuple[Pair, Response, Prompt]] = []
     skipped: list[Skipped] = []
     for pair in pairs:
@@ -262,8 +266,8 @@ async def _draft(
             and not shows_evidence(pair.id, config.evidence_share, seed=config.seed)
         ):
             counts["hint mentioned"] += 1
-        elif config.looks_for_difference and not names_difference(parsed.critique, pair):
-            counts["difference not named"] += 1
+        elif config.style == "critique" and (fault := find_fault(parsed.critique, pair, config)) is not None:
+            counts[fault] += 1
         else:
             text = f"{parsed.critique}\n{MARKER}".lstrip()
             drafts[pair.id, first, text] = ((pair, first), prompt, text)

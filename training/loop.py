@@ -23,8 +23,9 @@ from training.ift import IftConfig
 from training.jobs.config import JobConfig, read_config
 from training.jobs.job import Job
 from training.jobs.plan import Plan, PlannedStep
-from training.jobs.processes import is_first_process, wait_for
+from training.jobs.processes import is_first_process, num_processes, wait_for
 from training.jobs.run_folder import RESULT, RunFolder
+from training.jobs.shared_steps import do_once
 from training.measuring import Measuring, measure, plan_measuring
 from training.preferences import vl_genrm
 from training.preferences.vl_genrm import DATA, PreferenceConfig
@@ -32,13 +33,15 @@ from training.rejection import BEST, ROUNDS, RejectConfig, plan_rounds
 
 C = TypeVar("C", bound=JobConfig)
 
+_STAGES = ("preferences", "critiques", "ift", "reject")
+
 _log = logging.getLogger(__name__)
 
 
 class LoopConfig(JobConfig):
     """Settings of the job. A stage's section has the keys of that stage's own configuration, but for those here."""
 
-    harmless = HARMLESS
+    harmless = HARMLESS | {"shared_steps"}
 
     source: str = Field(description="Rows with image, question and reference.")
     engine: EngineChoice = Field(EngineChoice(), description="The base: it answers, criticises and is trained.")
@@ -46,6 +49,11 @@ class LoopConfig(JobConfig):
     held_out: Measuring | None = Field(
         None,
         description="Pairs that nothing is decided on: at the end, base, stage 1 and all rounds are measured there.",
+    )
+    shared_steps: Path | None = Field(
+        None,
+        description="Folder through which runs, such as the arms of a study, share the steps in which they are the "
+        "same; used by single processes only.",
     )
     pairs_for_ift: int = Field(4000, ge=1, description="Pairs for stage 1; stage 2 takes those after them.")
     preferences: dict[str, Any] = Field({}, description="Section of `train preferences`.")
@@ -98,7 +106,7 @@ def stages_of(config: LoopConfig) -> tuple[PreferenceConfig, CritiqueConfig, Ift
 def run(config: LoopConfig, folder: RunFolder) -> None:
     """All stages that are not done, then the ladder: base, stage 1, and each round."""
     _run_stages(config, folder)
-    measured = {"base": measure(config.engine, config.measuring, folder.path / "base")["figures"], **_steps(config)}
+    measured = {"base": _measure(config, "base", config.measuring, folder.path / "base"), **_steps(config)}
     choices, last = _rungs(config, measured)
     best = last
     if measured["base"]["overall"]["value"] > measured[last]["overall"]["value"]:
@@ -108,29 +116,51 @@ def run(config: LoopConfig, folder: RunFolder) -> None:
     result: dict[str, Any] = {"final": measured[best], "ladder": measured, "rounds": _tell_rounds(config)}
     if config.held_out is not None:
         held_out = {
-            name: measure(choice, config.held_out, folder.path / "held-out" / name.replace(" ", "-"))["figures"]
-            for name, choice in choices.items()
+            name: _measure(config, name, config.held_out, folder.path / "held-out" / name.replace(" ", "-"))
+            for name in choices
         }
         result["held_out"] = {**held_out, "final": held_out[best]}
     folder.write_json(RESULT, result)
 
 
 def _run_stages(config: LoopConfig, folder: RunFolder) -> None:
-    preferences, written, first, second = stages_of(config)
-    stages: list[tuple[str, Job[Any], JobConfig | None]] = [
-        ("preferences", vl_genrm.JOB, preferences),
-        ("critiques", critiques.JOB, written),
-        ("ift", ift.JOB, first),
-        ("reject", rejection.JOB, second),
-    ]
-    for name, job, values in stages:
+    stages = stages_of(config)
+    jobs: tuple[Job[Any], ...] = (vl_genrm.JOB, critiques.JOB, ift.JOB, rejection.JOB)
+    for name, job, values in zip(_STAGES, jobs, stages, strict=True):
         if values is None or folder.is_done(name):
             continue
-        if name == "reject" and is_first_process():  # it begins with stage 1, which is measured already
-            shutil.copytree(first.output / ift.MEASURED, values.output / rejection.START, dirs_exist_ok=True)
-        with RunFolder.open(values.output, values) as inner:
-            job.run(values, inner)
+
+        def work(name: str = name, job: Job[Any] = job, values: JobConfig = values) -> None:
+            if name == "reject" and is_first_process():  # it begins with stage 1, which is measured already
+                measured = stages[2].output / ift.MEASURED
+                shutil.copytree(measured, values.output / rejection.START, dirs_exist_ok=True)
+            with RunFolder.open(values.output, values) as inner:
+                job.run(values, inner)
+
+        do_once(_shared(config), name, _key(config, name), values.output, work)
         folder.mark_done(name)
+
+
+def _measure(config: LoopConfig, rung: str, settings: Measuring, folder: Path) -> dict[str, Any]:
+    """Figures of a rung of the ladder."""
+    choice, shared = _choices(config, (rung,))[rung], _shared(config)
+    if shared is not None:
+        trained = [] if rung == "base" else [rung, *_key(config, "ift" if rung == "stage 1" else "reject")]
+        key = [config.engine.model_dump_json(), settings.model_dump_json(), *trained]
+        do_once(shared, "measured", key, folder, lambda: measure(choice, settings, folder))
+    figures: dict[str, Any] = measure(choice, settings, folder)["figures"]
+    return figures
+
+
+def _shared(config: LoopConfig) -> Path | None:
+    return config.shared_steps if num_processes() == 1 else None
+
+
+def _key(config: LoopConfig, stage: str) -> list[str]:
+    """All that a stage's result depends on: its settings and those of the stages before it, the output folder aside."""
+    until = _STAGES.index(stage) + 1
+    told = [values.model_dump_json(exclude={"output"}) for values in stages_of(config)[:until] if values is not None]
+    return [text.replace(str(config.output), "") for text in told]
 
 
 def _steps(config: LoopConfig) -> dict[str, dict[str, Any]]:
@@ -156,15 +186,21 @@ def _tell_rounds(config: LoopConfig) -> dict[str, dict[str, Any]]:
 
 def _rungs(config: LoopConfig, ladder: Iterable[str]) -> tuple[dict[str, EngineChoice], str]:
     """The judge at every rung of the ladder, and the name of the rung that the last stage ended with."""
+    *_, second = stages_of(config)
+    if second is None:
+        return _choices(config, ("base", "stage 1")), "stage 1"
+    number = RunFolder(second.output).read_json(ROUNDS)["best_round"]
+    return _choices(config, ladder), f"round {number}" if number else "stage 1"
+
+
+def _choices(config: LoopConfig, rungs: Iterable[str]) -> dict[str, EngineChoice]:
+    """The judge at each of these rungs: `base`, `stage 1`, `round 1`, …"""
     _, _, first, second = stages_of(config)
     choices = {"base": config.engine, "stage 1": trained_choice(config.engine, first.training, first.output)}
-    if second is None:
-        return choices, "stage 1"
-    for name in ladder:
-        if name not in choices:
-            choices[name] = trained_choice(second.engine, second.training, second.output / name.replace(" ", "-"))
-    number = RunFolder(second.output).read_json(ROUNDS)["best_round"]
-    return choices, f"round {number}" if number else "stage 1"
+    for rung in rungs:
+        if rung not in choices and second is not None:
+            choices[rung] = trained_choice(second.engine, second.training, second.output / rung.replace(" ", "-"))
+    return {rung: choices[rung] for rung in rungs}
 
 
 def _stage(schema: type[C], section: Mapping[str, Any], given: Mapping[str, Any]) -> C:

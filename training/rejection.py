@@ -22,8 +22,8 @@ from genrm.errors import GenRMError
 from genrm.parsing import parse_verdict
 from genrm.prompts import LABELS, MARKER, render_prompt
 from training.critiques import CRITIQUES, read_critiques
-from training.differences import names_difference
 from training.engines import HARMLESS, EngineChoice, open_engine, require_probabilities
+from training.faults import FAULTS, find_fault
 from training.finetuning import FineTuning, fine_tune, plan_training
 from training.gold import ORDERS, gold_label, probability_of
 from training.ift import require_batch
@@ -78,6 +78,9 @@ class RejectConfig(JobConfig):
     must_name_difference: bool = Field(
         default=True,
         description="Drop texts that repeat no word of what only the one, or only the other response says.",
+    )
+    must_agree_with_experts: bool = Field(
+        default=True, description="Drop texts that say something else of an object than the experts found."
     )
     threshold: float = Field(0.5, ge=-1, le=1, description="τ: least margin of a critique that is kept.")
     per_order: int = Field(1, ge=1, description="Critiques kept per pair and order at most.")
@@ -143,24 +146,27 @@ def _choose(config: RejectConfig, folder: RunFolder, own: Sequence[Pair], judge:
         xlabel="margin over both orders", ylabel="sampled critiques", title=f"Round {number}, τ = {config.threshold:g}",
     )  # fmt: skip
     by_id = {pair.id: pair for pair in own}
-    named = [
-        item
-        for item in scored
-        if not config.must_name_difference
-        or names_difference(parse_verdict(item.drawn.text).critique, by_id[item.drawn.pair_id])
-    ]
+    fit: list[Scored] = []
+    unfit: dict[str, int] = dict.fromkeys(FAULTS, 0)
+    for candidate in scored:
+        critique = parse_verdict(candidate.drawn.text).critique
+        fault = find_fault(critique, by_id[candidate.drawn.pair_id], config)
+        if fault is None:
+            fit.append(candidate)
+        else:
+            unfit[fault] += 1
     kept = select(
-        named, threshold=config.threshold, per_order=config.per_order, prefer=config.prefer,
+        fit, threshold=config.threshold, per_order=config.per_order, prefer=config.prefer,
         group_cap=config.group_cap, seed=config.seed + number,
     )  # fmt: skip
-    passed = sum(passes(item, config.threshold) for item in named)
+    passed = sum(passes(item, config.threshold) for item in fit)
     retention = share_with_interval(passed, len(drawn))
-    fates = {"sampled": len(drawn), "passed": passed, "retention": retention, "kept": len(kept)}
+    fates = {"sampled": len(drawn), **unfit, "passed": passed, "retention": retention, "kept": len(kept)}
     folder.mark_done(f"{step}/select", fates)
     if not kept:
         raise AllRejectedError(
             f"None of {len(drawn):,} critiques of round {number} is right with a margin of {config.threshold:g} or "
-            f"more ({len(scored) - len(named):,} did not name what differs). Look at "
+            f"more ({', '.join(f'{name}: {num:,}' for name, num in unfit.items())}). Look at "
             f"{folder.path / f'{step}-margins.png'}, then lower threshold, raise samples, or begin with a better judge."
         )
     weights = {name: learning_weight(mean_probability(items)) for name, items in by_pair.items()}

@@ -104,7 +104,7 @@ def _add_study(app: typer.Typer, targets: Mapping[str, str], launch: Sequence[st
             values = read_config(StudyConfig, config, settings or ())
             runs = plan_runs(values, targets)
             if dry_run:
-                _print(render_queue(runs, RunFolder(values.output)))
+                _print(render_queue(values, runs, RunFolder(values.output)))
                 return
             with RunFolder.open(values.output, values) as folder:
                 if report_only:

@@ -51,6 +51,23 @@ async def test_objects_of_the_question_are_sighted_with_their_places(picture: Im
     assert [(s.phrase, s.places) for s in found.sightings] == [("dog", ("upper left", "upper left"))]
 
 
+async def test_comparisons_about_the_same_images_are_examined_with_one_look(picture: Image.Image) -> None:
+    asked: list[Inquiry] = []
+    panel = ExpertPanel([FakeExpert({"dog": 2, "zebra": 1}, behave=asked.extend)])
+    given = [
+        comparison(picture, "There are two dogs.", "There is a bear."),
+        comparison(picture, "There are two dogs.", "There is a zebra.", "Is there an apple?"),
+    ]
+    together = await panel.examine_all(given)
+    assert [inquiry.phrases for inquiry in asked] == [("apple", "bear", "dog", "zebra")]
+    apart = [await panel.examine(each) for each in given]
+    with pytest.raises(ValueError, match="same images"):
+        await panel.examine_all([given[0], comparison(picture.rotate(90), "Yes.", "No.")])
+    panel.close()
+    assert [e.evidence for e in together] == [e.evidence for e in apart]
+    assert [e.sightings for e in together] == [e.sightings for e in apart]
+
+
 async def test_a_phrase_outside_every_vocabulary_is_unchecked(picture: Image.Image) -> None:
     panel = ExpertPanel([FakeExpert(vocabulary=frozenset({"cat"}))])
     found = await panel.verify_text([picture], "There is a dog.")

@@ -40,7 +40,7 @@ class StudyConfig(JobConfig):
     """
 
     harmless: ClassVar[frozenset[str]] = frozenset(
-        {"output", "seed", "title", "job", "config", "overrides", "arms", "num_seeds", "metrics"}
+        {"output", "seed", "title", "job", "config", "overrides", "arms", "num_seeds", "metrics", "num_parallel"}
     )
 
     title: str = "Study"
@@ -49,6 +49,12 @@ class StudyConfig(JobConfig):
     overrides: dict[str, Any] = Field({}, description="Settings on top of it, nested or with dotted keys.")
     arms: dict[Name, Arm] = Field(min_length=1)
     num_seeds: int = Field(1, ge=1)
+    num_parallel: int = Field(
+        1,
+        ge=1,
+        description="Runs at a time; each gets its share of the CPU's cores. Small models gain little from a second "
+        "core, so that a study of them ends about as many times sooner. On a GPU all must fit its memory.",
+    )
     metrics: tuple[str, ...] = Field(
         ("*",), description="Patterns such as `accuracy.*`: the metrics of table and plots, in this order."
     )

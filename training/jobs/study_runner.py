@@ -1,4 +1,4 @@
-"""Works off the runs of a study one after the other, without supervision.
+"""Works off the runs of a study, one or a few at a time, without supervision.
 
 Every run is a process of its own, so that nothing leaks from one to the next and one that fails costs only itself. A
 killed study goes on where it was: finished runs are skipped, and a run that was broken off resumes by its job's own
@@ -7,8 +7,10 @@ means.
 
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from statistics import mean
 from typing import TYPE_CHECKING
@@ -38,17 +40,15 @@ def run_study(
 
     launch: the command line that a run's arguments are appended to. Raises RunsFailedError at the end if a run failed.
     """
-    for number, run in enumerate(runs, 1):
-        if _status(folder, run) in (FINISHED, None if retry_failed else FAILED):
-            continue
-        place = f"[{number}/{len(runs)}] {run.name}"
-        wait_until_free(run.folder, on_wait=partial(typer.echo, f"{place} is still at work; waiting for it"))
-        left = sum(_seconds(folder, runs, later) for later in runs[number - 1 :])
-        typer.echo(f"{place} starts, {format_seconds(left)} to go; log: {run.log}")
-        status, seconds = _work(run, launch)
-        folder.mark_done(run.name, {"status": status, "seconds": seconds})
-        typer.echo(f"{place} {status} after {format_seconds(seconds)}")
-        report(config, runs, folder)
+    queue = _Queue(config, runs, folder, launch, retry_failed=retry_failed)
+    with ThreadPoolExecutor(config.num_parallel) as pool:
+        try:
+            for future in [pool.submit(queue.work_off, run) for run in runs]:
+                future.result()
+        except BaseException:  # Ctrl-C among them: the runs are stopped before we are
+            queue.stop()
+            pool.shutdown(cancel_futures=True)
+            raise
     report(config, runs, folder)
     failed = [f"{run.name} ({run.log})" for run in runs if _status(folder, run) == FAILED]
     if failed:
@@ -66,11 +66,11 @@ def report(config: StudyConfig, runs: Sequence[Run], folder: RunFolder) -> None:
     )
 
 
-def render_queue(runs: Sequence[Run], folder: RunFolder) -> "Table":
+def render_queue(config: StudyConfig, runs: Sequence[Run], folder: RunFolder) -> "Table":
     """Every run with its state and the time that it is expected to take."""
     from rich.table import Table
 
-    left = sum(_seconds(folder, runs, run) for run in runs)
+    left = _seconds_to_go(config, folder, runs)
     table = Table("run", "state", show_footer=True)
     table.columns[0].footer = "to go"
     table.add_column("time", justify="right", footer=format_seconds(left))
@@ -79,31 +79,83 @@ def render_queue(runs: Sequence[Run], folder: RunFolder) -> "Table":
     return table
 
 
-def _work(run: Run, launch: Sequence[str]) -> tuple[str, float]:
-    """Run a process to its end; whether it finished, and the seconds that it took. It is stopped before we are."""
-    started = time.monotonic()
-    run.log.parent.mkdir(parents=True, exist_ok=True)
-    with run.log.open("ab") as log:
-        process = subprocess.Popen(  # noqa: S603 - our own command
-            [*launch, *run.arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            start_new_session=True,  # Ctrl-C reaches it through us, once
-        )
-        try:
+class _Queue:
+    """Starts runs from several threads, of which one at a time reads and writes the study's folder."""
+
+    def __init__(
+        self, config: StudyConfig, runs: Sequence[Run], folder: RunFolder, launch: Sequence[str], *, retry_failed: bool
+    ) -> None:
+        self._config, self._runs, self._folder, self._launch = config, runs, folder, launch
+        self._settled = {FINISHED} if retry_failed else {FINISHED, FAILED}
+        self._lock = threading.Lock()
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._is_stopping = False
+
+    def work_off(self, run: Run) -> None:
+        """Run one to its end, unless it is settled, and rebuild the report."""
+        number = self._runs.index(run) + 1
+        place = f"[{number}/{len(self._runs)}] {run.name}"
+        with self._lock:
+            if _status(self._folder, run) in self._settled:
+                return
+        wait_until_free(run.folder, on_wait=partial(typer.echo, f"{place} is still at work; waiting for it"))
+        with self._lock:
+            left = _seconds_to_go(self._config, self._folder, self._runs)
+            typer.echo(f"{place} starts, {format_seconds(left)} to go; log: {run.log}")
+        started = time.monotonic()
+        is_finished = self._run_process(run)
+        seconds = time.monotonic() - started
+        with self._lock:
+            if self._is_stopping:
+                return
+            status = FINISHED if is_finished else FAILED
+            self._folder.mark_done(run.name, {"status": status, "seconds": seconds})
+            typer.echo(f"{place} {status} after {format_seconds(seconds)}")
+            report(self._config, self._runs, self._folder)
+
+    def stop(self) -> None:
+        """Ask all processes to end; they are waited for by whoever started them."""
+        with self._lock:
+            self._is_stopping = True
+            for process in self._processes:
+                process.terminate()
+
+    def _run_process(self, run: Run) -> bool:
+        """Run a process to its end; whether it finished."""
+        run.log.parent.mkdir(parents=True, exist_ok=True)
+        with run.log.open("ab") as log:
+            with self._lock:
+                if self._is_stopping:
+                    return False
+                process = subprocess.Popen(  # noqa: S603 - our own command
+                    [*self._launch, *run.arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, "PYTHONUNBUFFERED": "1", **_share_of_cores(self._config.num_parallel)},
+                    start_new_session=True,  # Ctrl-C reaches it through us, once
+                )
+                self._processes.add(process)
             code = process.wait()
-        except KeyboardInterrupt:
-            process.terminate()
-            process.wait()
-            raise
-    is_finished = code == 0 and (run.folder / RESULT).exists()
-    return FINISHED if is_finished else FAILED, time.monotonic() - started
+        with self._lock:
+            self._processes.remove(process)
+        return code == 0 and (run.folder / RESULT).exists()
+
+
+def _share_of_cores(num_parallel: int) -> dict[str, str]:
+    """Environment of a process that has so many siblings, itself included; nothing is said where it is alone."""
+    if num_parallel == 1:
+        return {}
+    return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // num_parallel))}
 
 
 def _status(folder: RunFolder, run: Run) -> str:
     return str(folder.result_of(run.name)["status"]) if folder.is_done(run.name) else WAITING
+
+
+def _seconds_to_go(config: StudyConfig, folder: RunFolder, runs: Sequence[Run]) -> float:
+    """Of all runs that are not settled, those that are at work counted in full."""
+    return sum(_seconds(folder, runs, run) for run in runs) / config.num_parallel
 
 
 def _seconds(folder: RunFolder, runs: Sequence[Run], run: Run) -> float:

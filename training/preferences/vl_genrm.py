@@ -186,17 +186,10 @@ class PairMaker:
         edits = list(self._editor.edit(example.question, reference, rng))[: self._config.edits_per_row]
         candidates = [Candidate(text=e.text, made_by="rule editor", error_kind=e.kind) for e in edits]
         candidates += [Candidate(text=a, made_by=self._engine.model, error_kind="sampled") for a in answers]
-        seen = {words_of(reference)}
+        candidates = _without_repetitions(candidates, reference, counts)
         rows: list[dict[str, Any]] = []
-        for candidate in candidates:
-            if not words_of(candidate.text) or words_of(candidate.text) in seen:
-                counts["repetition"] += 1
-                continue
-            seen.add(words_of(candidate.text))
-            comparison = Comparison(
-                images=images, question=example.question, response_a=reference, response_b=candidate.text
-            )
-            examination = Examination() if self._panel is None else await self._panel.examine(comparison)
+        examinations = await self._examine(example, reference, images, candidates)
+        for candidate, examination in zip(candidates, examinations, strict=True):
             if examination.warnings:  # an expert that failed has contradicted nobody, which must not count as passing
                 counts["not fully examined"] += 1
                 continue
@@ -204,9 +197,36 @@ class PairMaker:
             counts[f"{'sampled' if candidate.is_sampled else 'edited'}: {outcome}"] += 1
             if _passes(candidate, outcome):
                 number = len(rows)
-                rows.append(_row(example, reference, candidate, examination, outcome, images, number=number))
+                rows.append(_row(example, reference, candidate, examination, outcome, number=number))
         counts["over the cap of pairs per row"] += max(0, len(rows) - self._config.pairs_per_row)
-        return rows[: self._config.pairs_per_row]
+        kept = rows[: self._config.pairs_per_row]
+        stored = [{"bytes": _encode(image), "path": None} for image in images] if kept else []
+        return [row | {"images": stored} for row in kept]
+
+    async def _examine(
+        self, example: Example, reference: str, images: tuple[Image, ...], candidates: Sequence[Candidate]
+    ) -> Sequence[Examination]:
+        """What the experts found about each candidate beside the reference; they look at the images once."""
+        if self._panel is None or not candidates:
+            return [Examination() for _ in candidates]
+        return await self._panel.examine_all(
+            [
+                Comparison(images=images, question=example.question, response_a=reference, response_b=candidate.text)
+                for candidate in candidates
+            ]
+        )
+
+
+def _without_repetitions(candidates: Sequence[Candidate], reference: str, counts: Counter[str]) -> list[Candidate]:
+    """The candidates that say something, each once, and none that says what the reference does."""
+    different: dict[str, Candidate] = {}
+    for candidate in candidates:
+        words = words_of(candidate.text)
+        if not words or words == words_of(reference) or words in different:
+            counts["repetition"] += 1
+        else:
+            different[words] = candidate
+    return list(different.values())
 
 
 def _passes(candidate: Candidate, outcome: Outcome) -> bool:
@@ -306,7 +326,6 @@ def _row(
     candidate: Candidate,
     examination: Examination,
     outcome: Outcome,
-    images: Sequence[Image],
     *,
     number: int,
 ) -> dict[str, Any]:
@@ -314,7 +333,6 @@ def _row(
     return {
         "id": f"{example.id}#{number}",
         SOURCE_ROW: example.id,
-        "images": [{"bytes": _encode(image), "path": None} for image in images],
         "question": example.question,
         "chosen": reference,
         "rejected": candidate.text,

@@ -158,6 +158,28 @@ def test_a_stop_is_passed_on_to_the_run_and_both_go_on_later(tiny_command: Seque
 
 
 @pytest.mark.slow
+def test_runs_side_by_side_share_the_cores_and_are_all_stopped(tiny_command: Sequence[str], tmp_path: Path) -> None:
+    arms: dict[str, Any] = {"a": {}, "b": {}}
+    file = write_study(tmp_path, arms, num_parallel=2, overrides={"seconds_per_line": 0.1, "num_lines": 20})
+    study = subprocess.Popen([*tiny_command, "study", str(file)], stderr=subprocess.PIPE, text=True)
+    runs = [tmp_path / "study/runs" / arm / "seed-0" for arm in arms]
+    while not all((run / "lines.jsonl").exists() for run in runs):
+        time.sleep(0.01)
+        assert study.poll() is None
+    [one, other] = [json.loads((run / "pid.json").read_text()) for run in runs]
+    cores = max(1, (os.cpu_count() or 1) // 2)
+    assert f"OMP_NUM_THREADS={cores}".encode() in Path(f"/proc/{one}/environ").read_bytes().split(b"\0")
+    study.terminate()
+    study.communicate()
+    assert study.returncode == 128 + signal.SIGTERM
+    assert not any(Path(f"/proc/{pid}").exists() for pid in (one, other))
+    assert not (tmp_path / "study/results.md").exists()  # a run that was stopped has not failed
+    file = write_study(tmp_path, arms, num_parallel=2, overrides={"num_lines": 20})
+    assert call(file).exit_code == 0
+    assert_complete(tmp_path)
+
+
+@pytest.mark.slow
 def test_a_run_that_outlived_its_killed_study_is_waited_for(tiny_command: Sequence[str], tmp_path: Path) -> None:
     study = start_slow_study(tiny_command, tmp_path)
     pid = json.loads((tmp_path / "study/runs/a/seed-0/pid.json").read_text())
