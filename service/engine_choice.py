@@ -22,6 +22,7 @@ def build_engine(settings: Settings, metrics: Metrics) -> Engine:
         dtype=settings.dtype,
         attention=settings.attention,
         max_batch_tokens=settings.max_batch_tokens,
+        max_prefix_tokens=settings.max_prefix_tokens,
         on_batch=metrics.observe_batch,
     )
 

@@ -60,6 +60,12 @@ class Metrics:
         self.batch_size = Histogram(
             "genrm_batch_size", "Prompts in one decoding pass of the model.", buckets=_BATCH_SIZES, registry=registry
         )
+        self.prefix_cache = Counter(
+            "genrm_prefix_cache_lookups",
+            "Groups of prompts about the same images and question, by whether that beginning was computed already.",
+            ["result"],
+            registry=registry,
+        )
         self.tokens = Counter("genrm_tokens", "Tokens, by kind.", ["kind"], registry=registry)
         self.verdicts = Counter(
             "genrm_verdicts",
@@ -91,6 +97,8 @@ class Metrics:
     def observe_batch(self, event: BatchEvent) -> None:
         """Count one pass of the model. Safe in any thread."""
         self.engine_duration.labels(event.stage).observe(event.seconds)
+        self.prefix_cache.labels("hit").inc(event.num_prefix_hits)
+        self.prefix_cache.labels("miss").inc(event.num_prefix_misses)
         if event.stage == "decode":
             self.batch_size.observe(event.num_rows)
 

@@ -50,6 +50,12 @@ class Settings(BaseSettings):
         description="Tokens of all readings that run together, prompts and answers. More serves more clients at "
         "once and needs more memory for cached keys and values.",
     )
+    max_prefix_tokens: int = Field(
+        8_192,
+        ge=0,
+        description="Tokens of images and questions that stay computed from one request to the next, for whoever sends "
+        "them again; each holds memory for its keys and values. 0 keeps none.",
+    )
     engine_url: str | None = Field(
         None,
         description="Base URL of an OpenAI-compatible server (vLLM, SGLang), e.g. `http://localhost:8001/v1`. "

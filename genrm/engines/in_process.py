@@ -26,6 +26,7 @@ from genrm.engines.worker import Worker
 from genrm.errors import EngineClosedError, GenRMError, InvalidComparisonError, ModelLoadError
 
 DEFAULT_MAX_BATCH_TOKENS = 65_536
+DEFAULT_MAX_PREFIX_TOKENS = 8_192
 _MAX_PASS_TOKENS = {"cpu": 1_024, "cuda": 16_384}
 """Most tokens of one pass over prompts: on a CPU what still fits its caches, on a GPU what bounds its memory."""
 _DEFAULT_SAMPLING = Sampling()
@@ -38,8 +39,9 @@ class InProcessEngine:
 
     model, adapter: a folder or a hub id. device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`. dtype: `auto`, `float32`,
     `bfloat16`, `float16`. attention: `sdpa` or `eager`. max_batch_tokens: token budget of the rows that run together,
-    counted as rows × the longest row's prompt and answer; it bounds the memory of cached keys and values. on_batch:
-    told of every piece of work, in the worker's thread.
+    counted as rows × the longest row's prompt and answer; it bounds the memory of cached keys and values.
+    max_prefix_tokens: images and questions of earlier calls that stay computed, least recently used out first; 0: none.
+    on_batch: told of every piece of work, in the worker's thread.
     """
 
     has_logprobs = True
@@ -53,16 +55,20 @@ class InProcessEngine:
         dtype: str = "auto",
         attention: str = "sdpa",
         max_batch_tokens: int = DEFAULT_MAX_BATCH_TOKENS,
+        max_prefix_tokens: int = DEFAULT_MAX_PREFIX_TOKENS,
         on_batch: OnBatch | None = None,
     ) -> None:
         if max_batch_tokens < 1:
             raise ValueError(f"max_batch_tokens is {max_batch_tokens}; it must be at least 1.")
+        if max_prefix_tokens < 0:
+            raise ValueError(f"max_prefix_tokens is {max_prefix_tokens}; it must be at least 0.")
         self._name = model
         self._adapter = adapter
         self._device = device
         self._dtype = dtype
         self._attention = attention
         self._max_batch_tokens = max_batch_tokens
+        self._max_prefix_tokens = max_prefix_tokens
         self._on_batch = on_batch
         self._progress = Progress()
         self._loaded: LoadedModel | None = None
@@ -131,7 +137,7 @@ class InProcessEngine:
         """Continue every prompt; results in the order given.
 
         Prompts with the same system text, the same image objects and the same shared text are computed once up to
-        there. An `answer_prefix` that ends with the marker gets the label probabilities at once: the text is then the
+        there, and not again by later calls while that beginning is kept. An `answer_prefix` that ends with the marker gets the label probabilities at once: the text is then the
         likeliest label. `completion_tokens` counts the token that ends a text.
 
         Cancelling the awaiting task drops the work, queued or running. Raises InvalidComparisonError for an option out
@@ -174,9 +180,15 @@ class InProcessEngine:
         self._vocabulary_for(_DEFAULT_SAMPLING)
         return Worker(
             forward=forward,
-            preparation=Preparation(loaded.processor, loaded.model, max_batch_tokens=self._max_batch_tokens),
+            preparation=Preparation(
+                loaded.processor,
+                loaded.model,
+                max_batch_tokens=self._max_batch_tokens,
+                keeps_prefixes=self._max_prefix_tokens > 0,
+            ),
             vocabulary_for=self._vocabulary_for,
             max_batch_tokens=self._max_batch_tokens,
+            max_prefix_tokens=self._max_prefix_tokens,
             progress=self._progress,
         )
 

@@ -1,12 +1,13 @@
 """Computing prompts up to their first new token, every shared token once.
 
 Three stages, each batched over all groups that start together: the *head* (what precedes the images: the system turn,
-equal in all requests, so it is kept from one request to the next), the group's *shared* tokens (images and question),
-and what each prompt has of its own. Samples of one prompt share everything.
+equal in all requests, so it is kept from one request to the next), the group's *shared* tokens (images and question;
+kept as long as there is room, `genrm.engines.prefix_cache`), and what each prompt has of its own. Samples of one prompt
+share everything.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from genrm.engines.forward import Extended, Forward, Segment
 from genrm.engines.kv_cache import Run
 from genrm.engines.preparation import Group, PreparedPrompt
+from genrm.engines.prefix_cache import Prefix, PrefixCache, PrefixKey, count_common
 from genrm.engines.rows import Row
 
 _MAX_HEADS = 8
@@ -30,22 +32,35 @@ class Started:
 
 
 class Prefill:
-    """Starts groups of rows with one model. Keeps the heads that it has computed."""
+    """Starts groups of rows with one model. Keeps the heads that it has computed, and shared tokens in `prefixes`."""
 
-    def __init__(self, forward: Forward) -> None:
+    def __init__(self, forward: Forward, *, prefixes: PrefixCache) -> None:
         self._forward = forward
+        self._prefixes = prefixes
         self._heads: OrderedDict[tuple[int, ...], Run] = OrderedDict()
+        self.num_prefix_hits = 0
+        """Groups whose shared tokens were known."""
+        self.num_prefix_misses = 0
+        """Groups whose shared tokens were computed and could have been known."""
 
     def start(self, groups: Sequence[Group]) -> list[Started]:
         """Compute the prompts of all groups, and tell each row how many of its prompt's tokens came for free."""
-        features = self._encode_images(groups)
+        known: dict[PrefixKey, Prefix] = {
+            key: prefix
+            for group in groups
+            if (key := group.prefix_key) is not None and (prefix := self._prefixes.find(key)) is not None
+        }
+        leaders = _choose_leaders(groups, known)
+        features = self._encode_images(groups, leaders)
         heads, is_new = self._provide_heads(groups)
-        shared = self._extend_shared(groups, heads, features)
+        shared = self._extend_shared(groups, leaders, heads, features, known)
         ends = self._extend_prompts(groups, shared, features)
 
         started: list[Started] = []
-        for group, extended, new_head in zip(groups, ends, is_new, strict=True):
-            num_cached = 0 if new_head else group.num_head
+        for index, (group, extended) in enumerate(zip(groups, ends, strict=True)):
+            num_cached = 0 if is_new[index] else group.num_head
+            if index not in leaders:
+                num_cached = group.num_shared
             for prompt, end in zip(group.prompts, extended, strict=True):
                 for row in prompt.rows:
                     row.num_cached_tokens = num_cached
@@ -54,14 +69,18 @@ class Prefill:
                 num_cached = group.num_shared
         return started
 
-    def _encode_images(self, groups: Sequence[Group]) -> list[Tensor | None]:
-        lots = [
-            (group.pixel_values, group.grids)
-            for group in groups
-            if group.pixel_values is not None and group.grids is not None
-        ]
-        encoded = iter(self._forward.encode_images([pixels for pixels, _ in lots], [grids for _, grids in lots]))
-        return [None if group.pixel_values is None else next(encoded) for group in groups]
+    def _encode_images(self, groups: Sequence[Group], leaders: Set[int]) -> list[Tensor | None]:
+        """Features of the images of every leader; None for whoever needs none."""
+        lots = {
+            index: (group.pixel_values, group.grids)
+            for index, group in enumerate(groups)
+            if index in leaders and group.pixel_values is not None and group.grids is not None
+        }
+        encoded = self._forward.encode_images(
+            [pixels for pixels, _ in lots.values()], [grids for _, grids in lots.values()]
+        )
+        found = dict(zip(lots, encoded, strict=True))
+        return [found.get(index) for index in range(len(groups))]
 
     def _provide_heads(self, groups: Sequence[Group]) -> tuple[list[Run | None], list[bool]]:
         """The head of every group, None where it has none, and whether it had to be computed for that group."""
@@ -85,19 +104,42 @@ class Prefill:
         return [found.get(key) for key in keys], is_new
 
     def _extend_shared(
-        self, groups: Sequence[Group], heads: Sequence[Run | None], features: Sequence[Tensor | None]
+        self,
+        groups: Sequence[Group],
+        leaders: Set[int],
+        heads: Sequence[Run | None],
+        features: Sequence[Tensor | None],
+        known: dict[PrefixKey, Prefix],
     ) -> list[Run | None]:
+        """The shared tokens of every group: computed for leaders, what those computed or the cache kept for the rest."""
         runs = list(heads)
-        todo = [index for index, group in enumerate(groups) if group.num_shared > group.num_head]
+        self._extend_runs(groups, [i for i in range(len(groups)) if i in leaders], runs, features)
+        for index in leaders:
+            key, run = groups[index].prefix_key, runs[index]
+            if key is not None and run is not None:
+                self.num_prefix_misses += 1
+                known[key] = Prefix(tuple(groups[index].prompts[0].ids[: run.length]), run)
+                self._prefixes.keep(key, known[key])
+        followers = [index for index in range(len(groups)) if index not in leaders]
+        for index in followers:
+            group = groups[index]
+            assert group.prefix_key is not None, "only groups that have a key follow"
+            self.num_prefix_hits += 1
+            prefix = known[group.prefix_key]
+            runs[index] = prefix.cut(count_common(prefix.ids, group.prompts[0].ids[: group.num_shared]))
+        self._extend_runs(groups, followers, runs, features)
+        return runs
+
+    def _extend_runs(
+        self, groups: Sequence[Group], chosen: Sequence[int], runs: list[Run | None], features: Sequence[Tensor | None]
+    ) -> None:
+        """Extend the runs of the chosen groups, in place, to the end of their shared tokens."""
+        todo = [i for i in chosen if groups[i].num_shared > _length(runs[i])]
         extended = self._forward.extend(
-            [
-                self._segment(groups[index].prompts[0], groups[index].num_shared, heads[index], features[index])
-                for index in todo
-            ]
+            [self._segment(groups[i].prompts[0], groups[i].num_shared, runs[i], features[i]) for i in todo]
         )
         for index, end in zip(todo, extended, strict=True):
             runs[index] = end.run
-        return runs
 
     def _extend_prompts(
         self, groups: Sequence[Group], shared: Sequence[Run | None], features: Sequence[Tensor | None]
@@ -117,4 +159,21 @@ class Prefill:
     def _segment(self, prompt: PreparedPrompt, stop: int, past: Run | None, features: Tensor | None) -> Segment:
         """The tokens of a prompt from the end of `past` up to `stop`."""
         whole = Segment(ids=prompt.ids, positions=prompt.positions, image_features=features)
-        return self._forward.cut(whole, past.length if past else 0, stop, past=past)
+        return self._forward.cut(whole, _length(past), stop, past=past)
+
+
+def _choose_leaders(groups: Sequence[Group], known: Mapping[PrefixKey, Prefix]) -> frozenset[int]:
+    """Which groups must compute their shared tokens; each of the others finds all its image tokens computed."""
+    leaders, first_ids = set(), {key: prefix.ids for key, prefix in known.items()}
+    for index, group in enumerate(groups):
+        key, ids = group.prefix_key, group.prompts[0].ids[: group.num_shared]
+        common = 0 if key is None or key not in first_ids else count_common(first_ids[key], ids)
+        if key is None or common <= group.end_of_images:
+            leaders.add(index)
+            if key is not None and key not in first_ids:
+                first_ids[key] = tuple(ids)
+    return frozenset(leaders)
+
+
+def _length(run: Run | None) -> int:
+    return run.length if run else 0

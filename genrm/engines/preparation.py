@@ -17,6 +17,7 @@ from torch import Tensor
 from genrm.engines.architecture import Processor, VisionLanguageModel
 from genrm.engines.contract import Prompt
 from genrm.engines.forward import find_positions
+from genrm.engines.prefix_cache import PrefixKey, prefix_key
 from genrm.engines.rows import Call, Row, Vocabulary
 from genrm.errors import InputTooLongError, InvalidComparisonError, InvalidImageError
 
@@ -37,7 +38,8 @@ class PreparedPrompt:
 class Group:
     """Prompts that share their beginning: ids[:num_head] precede the images, ids[:num_shared] are equal in all prompts.
 
-    pixel_values: (patches, values of a patch); grids: (images, 3), in patches; both None without images.
+    pixel_values: (patches, values of a patch); grids: (images, 3), in patches; both None without images. prefix_key:
+    what its shared tokens may be kept under; None if they are not worth it.
     """
 
     call: Call
@@ -46,6 +48,9 @@ class Group:
     num_shared: int
     pixel_values: Tensor | None
     grids: Tensor | None
+    prefix_key: PrefixKey | None = None
+    end_of_images: int = 0
+    """Tokens up to and including the last one of an image."""
 
     @property
     def rows(self) -> list[Row]:
@@ -72,16 +77,25 @@ def render_text(processor: Processor, prompt: Prompt) -> str:
 class Preparation:
     """Prepares calls for one loaded model.
 
-    max_batch_tokens: most tokens of rows that run together. `max_context`: most tokens of a prompt with its completion.
+    max_batch_tokens: most tokens of rows that run together. keeps_prefixes: whether groups get a `prefix_key`.
+    `max_context`: most tokens of a prompt with its completion.
     """
 
-    def __init__(self, processor: Processor, model: VisionLanguageModel, *, max_batch_tokens: int) -> None:
+    def __init__(
+        self,
+        processor: Processor,
+        model: VisionLanguageModel,
+        *,
+        max_batch_tokens: int,
+        keeps_prefixes: bool = False,
+    ) -> None:
         self._processor = processor
         self._model = model
         self._image_token_id: int = model.config.image_token_id
         self._merge_area: int = model.config.vision_config.spatial_merge_size**2
         self.max_context: int = model.config.text_config.max_position_embeddings
         self._max_batch_tokens = max_batch_tokens
+        self._keeps_prefixes = keeps_prefixes
 
     def prepare(self, call: Call, vocabulary: Vocabulary) -> list[Group]:
         """The groups of a call, in the order of their first prompts.
@@ -133,6 +147,7 @@ class Preparation:
         num_head = first.index(self._image_token_id) if self._image_token_id in first else 0
         # One prompt alone is computed in one piece behind its head; every prompt keeps a token to be computed last.
         num_shared = num_head if len(prompts) == 1 else count_shared([prompt.ids for prompt in prompts])
+        is_worth_keeping = self._keeps_prefixes and num_shared > num_head and grids is not None
         return Group(
             call=call,
             prompts=prompts,
@@ -140,6 +155,8 @@ class Preparation:
             num_shared=num_shared,
             pixel_values=pixel_values,
             grids=grids,
+            end_of_images=_end_of_images(first, self._image_token_id),
+            prefix_key=prefix_key(call.prompts[prompts[0].rows[0].index]) if is_worth_keeping else None,
         )
 
     def _read_images(self, prompt: Prompt) -> tuple[Tensor | None, Tensor | None]:
@@ -176,6 +193,10 @@ def count_shared(rows: Sequence[Sequence[int]]) -> int:
     shortest, low, high = min(map(len, rows)), min(map(tuple, rows)), max(map(tuple, rows))
     limit = min(shortest - 1, len(low), len(high))
     return next((index for index in range(limit) if low[index] != high[index]), limit)
+
+
+def _end_of_images(ids: Sequence[int], image_token_id: int) -> int:
+    return next((len(ids) - index for index, token in enumerate(reversed(ids)) if token == image_token_id), 0)
 
 
 def _cut(prompts: list[PreparedPrompt], *, max_tokens: int) -> list[list[PreparedPrompt]]:

@@ -25,6 +25,9 @@ class BatchEvent:
     num_tokens: int
     """Tokens computed, image tokens included; tokens taken from a cache are not."""
     seconds: float
+    num_prefix_hits: int = 0
+    """Of the groups that started, those whose images and shared text were computed already."""
+    num_prefix_misses: int = 0
 
 
 OnBatch = Callable[[BatchEvent], None]

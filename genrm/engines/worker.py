@@ -24,6 +24,7 @@ from genrm.engines.contract import Sampling
 from genrm.engines.forward import Forward
 from genrm.engines.kv_cache import RunningRows
 from genrm.engines.prefill import Prefill
+from genrm.engines.prefix_cache import PrefixCache
 from genrm.engines.preparation import Group, Preparation
 from genrm.engines.progress import BatchEvent, EngineStats, Progress
 from genrm.engines.rows import Call, Row, Vocabulary
@@ -42,7 +43,8 @@ class Worker:
     """Runs calls on one model, in a thread of its own, from `start` until `stop`.
 
     vocabulary_for: what rows need to know of the tokenizer; raises ModelLoadError if the labels do not suit the model.
-    max_batch_tokens: the token budget of the running rows.
+    max_batch_tokens: the token budget of the running rows. max_prefix_tokens: shared tokens of earlier calls that are
+    kept.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Worker:
         preparation: Preparation,
         vocabulary_for: Callable[[Sampling], Vocabulary],
         max_batch_tokens: int,
+        max_prefix_tokens: int = 0,
         progress: Progress,
     ) -> None:
         self._forward = forward
@@ -59,7 +62,7 @@ class Worker:
         self._vocabulary_for = vocabulary_for
         self._max_batch_tokens = max_batch_tokens
         self._progress = progress
-        self._prefill = Prefill(forward)
+        self._prefill = Prefill(forward, prefixes=PrefixCache(max_tokens=max_prefix_tokens))
         self._cached = RunningRows(forward.cache_shape)
         self._running: list[Row] = []
         self._starting: list[Group] = []
@@ -159,6 +162,7 @@ class Worker:
         if not self._starting:
             return
         begun = time.perf_counter()
+        hits, misses = self._prefill.num_prefix_hits, self._prefill.num_prefix_misses
         try:
             started = self._prefill.start(self._starting)
             rows = [start.row for start in started]
@@ -176,7 +180,14 @@ class Worker:
         self._pause_seconds = min(self._last_join - begun, _LONGEST_PAUSE_SECONDS)
         num_tokens = sum(row.num_prompt_tokens - row.num_cached_tokens for row in rows)
         self._progress.report(
-            BatchEvent(stage="prefill", num_rows=len(rows), num_tokens=num_tokens, seconds=self._last_join - begun)
+            BatchEvent(
+                stage="prefill",
+                num_rows=len(rows),
+                num_tokens=num_tokens,
+                seconds=self._last_join - begun,
+                num_prefix_hits=self._prefill.num_prefix_hits - hits,
+                num_prefix_misses=self._prefill.num_prefix_misses - misses,
+            )
         )
         self._answer(finished)
 

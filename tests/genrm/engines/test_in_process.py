@@ -242,8 +242,9 @@ async def test_the_usage_says_what_was_computed_and_what_was_not(
     random_engine: InProcessEngine, make_prompts: "MakePrompts", make_picture: "MakePicture"
 ) -> None:
     """Four rows, two distinct: one pays for all but the head, one for its own end, the samples for nothing."""
-    prompts = make_prompts("What is it?", "a dog", "two", images=[make_picture(0)])
-    await random_engine.complete(prompts, Sampling(max_tokens=1))
+    other = make_prompts("Whose is it?", "a dog", "two", images=[make_picture(31)])
+    await random_engine.complete(other, Sampling(max_tokens=1))
+    prompts = make_prompts("Whose is it?", "a dog", "two", images=[make_picture(32)])
     completions = await random_engine.complete(prompts * 2, Sampling(max_tokens=1))
     cached = sorted(completion.cached_tokens for completion in completions[:2])
     for sample, first in zip(completions[2:], completions[:2], strict=True):
