@@ -3,6 +3,7 @@
 The experts themselves are in the package `experts`, which stands on this one; a judge without them works as well.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -34,6 +35,9 @@ class Verifier(Protocol):
 
     async def examine(self, comparison: Comparison) -> Examination:
         """Evidence for both responses."""
+
+    async def examine_all(self, comparisons: Sequence[Comparison]) -> list[Examination]:
+        """As `examine`, for comparisons about the same images, at least one: they are looked at once."""
 
 
 def support_lead(evidence: EvidencePair) -> float:

@@ -12,11 +12,11 @@ computation with the names exchanged, also when critiques are sampled.
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from genrm.calibration import UNCALIBRATED, Calibration
-from genrm.engines.contract import Completion, Engine, OnText, Sampling
+from genrm.engines.contract import Completion, Engine, OnText, Prompt, Sampling
 from genrm.errors import InputTooLongError, InvalidComparisonError
 from genrm.evidence import Examination, ExpertUse, Verifier, is_conflict
 from genrm.prompts import LABELS, MARKER, neutralise, render_prompt
@@ -26,6 +26,7 @@ from genrm.types import (
     Probabilities,
     ProbabilitySource,
     Response,
+    Sighting,
     Timings,
     Usage,
     Verdict,
@@ -87,6 +88,27 @@ class _Plan:
     num_samples: int
     temperature: float
     max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """The prompts of one comparison, by the response that stands first."""
+
+    prompts: Mapping[Response, Prompt]
+
+    @property
+    def orders(self) -> list[Response]:
+        """By text: the same for (A, B) and (B, A)."""
+        return sorted(self.prompts, key=lambda first: self.prompts[first].tail)
+
+    @property
+    def texts(self) -> list[str]:
+        """Of the prompts, in that order."""
+        return [self.prompts[first].shared + self.prompts[first].tail for first in self.orders]
+
+    def repeat(self, num_samples: int) -> list[Prompt]:
+        """All rows; the first sample of each order leads, whatever the number of samples."""
+        return [self.prompts[first] for first in self.orders] * num_samples
 
 
 _DEFAULT_RULES = VerdictRules()
@@ -161,6 +183,33 @@ class Judge:
             }
         )
 
+    async def judge_all(
+        self,
+        comparisons: Sequence[Comparison],
+        options: JudgeOptions = _DEFAULT_OPTIONS,
+        *,
+        sightings: Sequence[Sighting] = (),
+    ) -> list[Verdict]:
+        """Verdicts of comparisons about the same images and question, in one call of the engine and without evidence.
+
+        For whoever compares many responses to one question (`genrm.best_of_n`): the engine computes images and question
+        once. sightings: what all of them are told that experts found. `options.experts` has no effect. Raises as
+        `judge` does, for all comparisons if for one.
+        """
+        started = time.perf_counter()
+        for comparison in comparisons:
+            self.check(comparison)
+        asked = {
+            index: _Reading(self._render(comparison, options, sightings))
+            for index, comparison in enumerate(comparisons)
+            if neutralise(comparison.response_a) != neutralise(comparison.response_b)
+        }
+        found = dict(zip(asked, await self._complete(list(asked.values()), options), strict=True))
+        seconds = time.perf_counter() - started
+        return [
+            found.get(index) or _tie_of_identical(self._source(), seconds=seconds) for index in range(len(comparisons))
+        ]
+
     async def _read(
         self,
         comparison: Comparison,
@@ -169,36 +218,57 @@ class Judge:
         on_text: Callable[[Response, str], None] | None,
     ) -> Verdict:
         """The verdict of all readings, without evidence."""
-        prompts = {
-            first: render_prompt(comparison, first=first, mode=options.mode, sightings=examination.sightings)
-            for first in _ORDERS
+        reading = _Reading(self._render(comparison, options, examination.sightings))
+        forward = None if on_text is None else _forward_first_samples(on_text, reading.orders)
+        [verdict] = await self._complete([reading], options, on_text=forward)
+        return verdict
+
+    @staticmethod
+    def _render(comparison: Comparison, options: JudgeOptions, sightings: Sequence[Sighting]) -> dict[Response, Prompt]:
+        return {
+            first: render_prompt(comparison, first=first, mode=options.mode, sightings=sightings) for first in _ORDERS
         }
+
+    async def _complete(
+        self, readings: Sequence["_Reading"], options: JudgeOptions, *, on_text: OnText | None = None
+    ) -> list[Verdict]:
+        """Verdicts of one call of the engine."""
+        if not readings:
+            return []
         plan = _make_plan(options, source=self._source())
-        orders = sorted(prompts, key=lambda first: prompts[first].tail)  # by text: the same for (A, B) and (B, A)
-        rows = orders * plan.num_samples  # the first sample of each order leads, whatever the number of samples
+        prompts = [prompt for reading in readings for prompt in reading.repeat(plan.num_samples)]
         completions = await self.engine.complete(
-            [prompts[first] for first in rows],
+            prompts,
             Sampling(
                 temperature=plan.temperature,
                 top_p=options.top_p,
-                seed=_derive_seed([prompts[first].shared + prompts[first].tail for first in orders])
+                seed=_derive_seed([text for reading in readings for text in reading.texts])
                 if options.seed is None
                 else options.seed,
                 max_tokens=plan.max_tokens,
                 marker=MARKER,
                 labels=LABELS,
             ),
-            on_text=None if on_text is None else _forward_first_samples(on_text, orders),
+            on_text=on_text,
         )
+        size = len(_ORDERS) * plan.num_samples
+        parts = [completions[start : start + size] for start in range(0, len(completions), size)]
+        return [self._combine(reading, part, mode=options.mode) for reading, part in zip(readings, parts, strict=True)]
+
+    def _combine(self, reading: "_Reading", completions: Sequence[Completion], *, mode: Mode) -> Verdict:
+        """One verdict of all completions of a comparison."""
         source = self._source()  # again: an engine may find out only now that its server gives no log-probabilities
+        orders = reading.orders * (len(completions) // len(reading.orders))
         return combine_samples(
             [
-                read_completion(completion, first=first, answer_prefix=prompts[first].answer_prefix, source=source)
-                for first, completion in zip(rows, completions, strict=True)
+                read_completion(
+                    completion, first=first, answer_prefix=reading.prompts[first].answer_prefix, source=source
+                )
+                for first, completion in zip(orders, completions, strict=True)
             ],
             rules=self.rules,
             source=source,
-            temperature=self.calibration.temperature(options.mode),
+            temperature=self.calibration.temperature(mode),
             usage=_sum_usage(completions),
             timings=Timings(
                 queue=1000 * max(completion.queue_seconds for completion in completions),
@@ -218,21 +288,24 @@ class Judge:
         """The part of `check` that needs no image, for callers who would rather not decode one in vain."""
         texts = {"question": question, "response_a": response_a, "response_b": response_b}
         for param, text in texts.items():
-            name = _TEXTS[param]
-            if len(text) > self.max_text_characters:
-                raise InputTooLongError(
-                    f"{name} has {len(text):,} characters; the limit is {self.max_text_characters:,}. Shorten it, or "
-                    "raise GENRM_MAX_TEXT_CHARACTERS.",
-                    param=param,
-                )
-            if not neutralise(text):
-                raise InvalidComparisonError(f"{name} is empty or white space. Send some text.", param=param)
-            if not _is_encodable(text):
-                raise InvalidComparisonError(
-                    f"{name} has half of a surrogate pair, which is no character and has no UTF-8 form. Send whole "
-                    "characters.",
-                    param=param,
-                )
+            self.check_text(text, name=_TEXTS[param], param=param)
+
+    def check_text(self, text: str, *, name: str, param: str) -> None:
+        """Refuse a text that cannot be judged. name: what messages call it. Raises as `judge` does."""
+        if len(text) > self.max_text_characters:
+            raise InputTooLongError(
+                f"{name} has {len(text):,} characters; the limit is {self.max_text_characters:,}. Shorten it, or "
+                "raise GENRM_MAX_TEXT_CHARACTERS.",
+                param=param,
+            )
+        if not neutralise(text):
+            raise InvalidComparisonError(f"{name} is empty or white space. Send some text.", param=param)
+        if not _is_encodable(text):
+            raise InvalidComparisonError(
+                f"{name} has half of a surrogate pair, which is no character and has no UTF-8 form. Send whole "
+                "characters.",
+                param=param,
+            )
 
     def _source(self) -> ProbabilitySource:
         return "logprobs" if self.engine.has_logprobs else "votes"
@@ -285,7 +358,7 @@ def _tie_of_identical(source: ProbabilitySource, *, seconds: float) -> Verdict:
     )
 
 
-def _sum_usage(completions: list[Completion]) -> Usage:
+def _sum_usage(completions: Sequence[Completion]) -> Usage:
     return Usage(
         prompt_tokens=sum(completion.prompt_tokens for completion in completions),
         completion_tokens=sum(completion.completion_tokens for completion in completions),

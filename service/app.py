@@ -22,7 +22,7 @@ from service.metrics import Metrics
 from service.observation import count_waiting
 from service.openapi import install_schema
 from service.request_log import RequestLog
-from service.routes import documentation, health, judge, metrics, models, verify
+from service.routes import documentation, health, judge, metrics, models, rerank, verify
 from service.settings import Settings
 
 DESCRIPTION = (
@@ -58,8 +58,8 @@ def create_app(
         settings, lambda: build(settings, series), lambda: build_experts(settings, series)
     )
     series.track_waiting(lambda: count_waiting(lifecycle.engine))
-    for router in (judge.router, verify.router, models.router, health.router, metrics.router, documentation.router):
-        app.include_router(router)
+    for route in (judge, rerank, verify, models, health, metrics, documentation):
+        app.include_router(route.router)
     install_error_handlers(app)
     install_schema(app)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)

@@ -1,4 +1,5 @@
-"""Reads the body of a judgement or verification, JSON or multipart form, into fields and undecoded pictures.
+"""Reads the body of a judgement, verification (JSON or multipart form) or ranking (JSON) into fields and undecoded
+pictures.
 
 JSON is taken strictly (`"3"` is no integer); a form's parts are all text, so there numbers and booleans are read from
 text. The number of a JSON body's values is limited before a parser builds them: of a few bytes each, they would take
@@ -18,6 +19,7 @@ from starlette.exceptions import HTTPException
 from genrm.types import WireModel
 from service.errors import RefusalError
 from service.intake import Picture
+from service.rerank_schemas import RerankRequest
 from service.schemas import ImageFields, JudgeFields, JudgeRequest, VerifyFields, VerifyRequest
 from service.settings import Settings
 from service.validation import refuse_invalid, shorten
@@ -68,11 +70,42 @@ async def read_verify_request(request: Request, settings: Settings) -> Incoming[
     return incoming
 
 
+async def read_rerank_request(request: Request, settings: Settings) -> RerankRequest:
+    """The body of a ranking, JSON only, checked against its schema. Raises RefusalError as `read_judge_request` does,
+    also for too many candidates.
+    """
+    content_type = _content_type(request)
+    if content_type != JSON_TYPE:
+        raise RefusalError(
+            "unsupported_media_type",
+            f"The body's content type is {shorten(content_type) or 'not given'!r}; a ranking takes {JSON_TYPE}, with "
+            "images as data URLs. Set the Content-Type header to what the body is.",
+        )
+    body = await request.body()
+    _check_structure(body, settings, num_texts=1 + settings.max_candidates)
+    try:
+        fields = RerankRequest.model_validate_json(body, strict=True)
+    except ValidationError as error:
+        raise refuse_invalid(error.errors(), known=list(RerankRequest.model_fields)) from None
+    if len(fields.documents) > settings.max_candidates:
+        raise RefusalError(
+            "invalid_value",
+            f"The request has {len(fields.documents)} candidates; the limit is {settings.max_candidates}. Send fewer, "
+            "or raise GENRM_MAX_CANDIDATES.",
+            param="documents",
+        )
+    return fields
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 async def _read_body(
     request: Request, settings: Settings, as_json: type[_Fields], as_form: type[_Fields]
 ) -> Incoming[_Fields]:
     """as_json: the fields and the images; as_form: the fields alone, since a form has its images as files."""
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = _content_type(request)
     if content_type == JSON_TYPE:
         return _read_json(await request.body(), settings, as_json)
     if content_type == FORM_TYPE:
@@ -85,7 +118,7 @@ async def _read_body(
 
 
 def _read_json(body: bytes, settings: Settings, as_json: type[_Fields]) -> Incoming[_Fields]:
-    _check_structure(body, settings)
+    _check_structure(body, settings, num_texts=3)
     try:
         fields = as_json.model_validate_json(body, strict=True)
     except ValidationError as error:
@@ -101,14 +134,14 @@ def _read_json(body: bytes, settings: Settings, as_json: type[_Fields]) -> Incom
     return Incoming(fields=fields, pictures=tuple(pictures))
 
 
-def _check_structure(body: bytes, settings: Settings) -> None:
-    """Raise RefusalError if a JSON body has more values than any judgement. Texts within their limit may look as they
-    like.
+def _check_structure(body: bytes, settings: Settings, *, num_texts: int) -> None:
+    """Raise RefusalError if a JSON body has more values than any judgement. Texts within their limit, at most
+    `num_texts` of them, may look as they like.
     """
     num_signs = _count_signs(body)
     if num_signs <= _MAX_JSON_SIGNS:
         return
-    most_in_texts = 3 * settings.max_text_characters
+    most_in_texts = num_texts * settings.max_text_characters
     if num_signs > _MAX_JSON_SIGNS + most_in_texts or _count_signs(_JSON_STRING.sub(b"", body)) > _MAX_JSON_SIGNS:
         raise RefusalError(
             "body_too_large",

@@ -108,9 +108,13 @@ class Metrics:
         self.expert_duration.labels(expert).observe(seconds)
 
     def observe_verdict(self, verdict: Verdict) -> None:
-        """Count one verdict and what it cost."""
+        """Count one verdict and what it cost, its images included."""
+        self.media_duration.observe(verdict.timings_ms.media / 1000)
+        self.observe_judgement(verdict)
+
+    def observe_judgement(self, verdict: Verdict) -> None:
+        """Count one verdict of several about the same images."""
         timings, usage = verdict.timings_ms, verdict.usage
-        self.media_duration.observe(timings.media / 1000)
         self.tokens.labels("prompt").inc(usage.prompt_tokens)
         self.tokens.labels("completion").inc(usage.completion_tokens)
         self.tokens.labels("cached").inc(usage.cached_tokens)

@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from genrm.prompts import PROMPT_VERSION
 from service.errors import HTTP_STATUS, MEANING, Code, Failure
+from service.rerank_schemas import RerankRequest, RerankResponse
 from service.schemas import (
     CritiqueDelta,
     ErrorBody,
@@ -225,6 +226,39 @@ VERIFY_BODY: dict[str, Any] = {
 }
 
 
+EXAMPLE_RERANK_REQUEST = {
+    "query": {
+        "content": [
+            {"type": "image_url", "image_url": EXAMPLE_REQUEST["image"]},
+            {"type": "text", "text": EXAMPLE_REQUEST["question"]},
+        ]
+    },
+    "documents": [EXAMPLE_REQUEST["response_b"], EXAMPLE_REQUEST["response_a"], "There is one dog."],
+    "top_n": 1,
+}
+
+RERANK_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"model": RerankResponse, "description": "The ranking, best first."},
+    **{status: {"model": ErrorBody, "description": meaning} for status, meaning in MEANING.items()},
+}
+
+RERANK_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {"$ref": _REF.format(model="RerankRequest")},
+            "examples": {
+                "best": {"summary": "The best of three", "value": EXAMPLE_RERANK_REQUEST},
+                "cheap": {
+                    "summary": "As few judgements as possible",
+                    "value": {**EXAMPLE_RERANK_REQUEST, "strategy": "knockout", "mode": "fast"},
+                },
+            },
+        },
+    },
+}
+
+
 def install_schema(app: FastAPI) -> None:
     """Make `app.openapi()` add the schemas that the framework can not know of."""
     generate = app.openapi
@@ -234,8 +268,8 @@ def install_schema(app: FastAPI) -> None:
         document["components"]["schemas"] |= _build_schemas()
         judging = document["paths"]["/v1/judge"]["post"]["responses"]
         judging["200"]["content"]["application/json"]["example"] = EXAMPLE_RESPONSE
-        for responses in (judging, document["paths"]["/v1/verify"]["post"]["responses"]):
-            _add_error_examples(responses)
+        for path in ("/v1/judge", "/v1/rerank", "/v1/verify"):
+            _add_error_examples(document["paths"][path]["post"]["responses"])
         return document
 
     app.openapi = openapi  # type: ignore[method-assign] # the documented way to extend it
@@ -250,7 +284,7 @@ def _add_error_examples(responses: dict[str, Any]) -> None:
 
 
 def _build_schemas() -> dict[str, Any]:
-    models = (JudgeRequest, JudgeFields, CritiqueDelta, VerifyRequest, VerifyFields)
+    models = (JudgeRequest, JudgeFields, CritiqueDelta, RerankRequest, VerifyRequest, VerifyFields)
     _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
     schemas: dict[str, Any] = definitions["$defs"]
     files = {

@@ -121,6 +121,7 @@ class Settings(BaseSettings):
         _LIMITS.max_image_aspect_ratio, ge=1, description="How many times longer than its shorter side an image may be."
     )
     max_images: int = Field(_LIMITS.max_images, ge=1, description="Most images in one comparison. Above: 413.")
+    max_candidates: int = Field(64, ge=1, description="Most candidates of one ranking (`POST /v1/rerank`).")
     max_body_bytes: int = Field(
         32 * 2**20, ge=1024, description="Largest request body, in bytes. Above: 413, before the rest is read."
     )

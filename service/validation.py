@@ -41,6 +41,8 @@ _ALLOWED = {
     "string_type": "a string",
     "too_short": "at least {min_length} element",
     "tuple_type": "an array",
+    "union_tag_invalid": "an object whose 'type' is one of {expected_tags}",
+    "union_tag_not_found": "an object with a 'type'",
 }
 
 

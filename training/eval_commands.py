@@ -104,8 +104,9 @@ def best_of_n(
     *,
     output: Output,
     strategy: Annotated[
-        Literal["both", "all_pairs", "knockout"], typer.Option(help="knockout takes N - 1 judgements, all pairs N²/2.")
-    ] = "both",
+        Literal["all", "all_pairs", "swiss", "knockout"],
+        typer.Option(help="all_pairs takes N²/2 judgements, swiss two fifths of them, knockout N - 1."),
+    ] = "all",
     images: Images = None,
     model: Model = None,
     adapter: Adapter = None,
@@ -124,7 +125,7 @@ def best_of_n(
     from genrm.ranking import STRATEGIES
     from training.evaluation.best_of_n import evaluate_best_of_n
 
-    _run(evaluate_best_of_n(_make_setup(given), strategies=STRATEGIES if strategy == "both" else (strategy,)))
+    _run(evaluate_best_of_n(_make_setup(given), strategies=STRATEGIES if strategy == "all" else (strategy,)))
 
 
 @app.command()

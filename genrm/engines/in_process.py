@@ -137,8 +137,9 @@ class InProcessEngine:
         """Continue every prompt; results in the order given.
 
         Prompts with the same system text, the same image objects and the same shared text are computed once up to
-        there, and not again by later calls while that beginning is kept. An `answer_prefix` that ends with the marker gets the label probabilities at once: the text is then the
-        likeliest label. `completion_tokens` counts the token that ends a text.
+        there, and not again by later calls while that beginning is kept. An `answer_prefix` that ends with the marker
+        gets the label probabilities at once: the text is then the likeliest label. `completion_tokens` counts the token
+        that ends a text.
 
         Cancelling the awaiting task drops the work, queued or running. Raises InvalidComparisonError for an option out
         of range, labels that are not single tokens, or an image placeholder in a text; InvalidImageError;

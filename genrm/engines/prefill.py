@@ -7,15 +7,16 @@ share everything.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from genrm.engines.forward import Extended, Forward, Segment
 from genrm.engines.kv_cache import Run
-from genrm.engines.preparation import Group, PreparedPrompt
 from genrm.engines.prefix_cache import Prefix, PrefixCache, PrefixKey, count_common
+from genrm.engines.preparation import Group, PreparedPrompt
 from genrm.engines.rows import Row
 
 _MAX_HEADS = 8
@@ -69,7 +70,7 @@ class Prefill:
                 num_cached = group.num_shared
         return started
 
-    def _encode_images(self, groups: Sequence[Group], leaders: Set[int]) -> list[Tensor | None]:
+    def _encode_images(self, groups: Sequence[Group], leaders: AbstractSet[int]) -> list[Tensor | None]:
         """Features of the images of every leader; None for whoever needs none."""
         lots = {
             index: (group.pixel_values, group.grids)
@@ -106,12 +107,12 @@ class Prefill:
     def _extend_shared(
         self,
         groups: Sequence[Group],
-        leaders: Set[int],
+        leaders: AbstractSet[int],
         heads: Sequence[Run | None],
         features: Sequence[Tensor | None],
         known: dict[PrefixKey, Prefix],
     ) -> list[Run | None]:
-        """The shared tokens of every group: computed for leaders, what those computed or the cache kept for the rest."""
+        """The shared tokens of every group: computed for leaders; for the rest what those computed, or was kept."""
         runs = list(heads)
         self._extend_runs(groups, [i for i in range(len(groups)) if i in leaders], runs, features)
         for index in leaders:

@@ -35,6 +35,7 @@ def find_references(part: object) -> set[str]:
 async def test_every_route_is_described(document: dict[str, Any]) -> None:
     assert set(document["paths"]) == {
         "/v1/judge",
+        "/v1/rerank",
         "/v1/verify",
         "/v1/models",
         "/livez",

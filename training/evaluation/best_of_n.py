@@ -132,19 +132,19 @@ async def _pick(
     asked: dict[tuple[int, int], asyncio.Task[float]] = {}
 
     async def judge(i: int, j: int) -> float:
+        """Always with the earlier one as A."""
         verdict = await judging.verdict(_as_pair(contest, i, j))
         bar.update()
         if verdict is None:
             raise RowError("it was skipped.")
         return 0.5 if verdict.status == "abstained" or verdict.probabilities is None else verdict.probabilities.A
 
-    async def compare(i: int, j: int) -> float:
-        """Always judged with the earlier one as A, once."""
-        pair = min(i, j), max(i, j)
-        if pair not in asked:
-            asked[pair] = asyncio.ensure_future(judge(*pair))
-        probability = await asked[pair]
-        return probability if i < j else 1 - probability
+    async def compare(pairs: Sequence[tuple[int, int]]) -> list[float]:
+        """Each pair is judged once, whoever asks."""
+        for pair in pairs:
+            if pair not in asked:
+                asked[pair] = asyncio.ensure_future(judge(*pair))
+        return await asyncio.gather(*(asked[pair] for pair in pairs))
 
     qualities: dict[int, dict[str, float]] = {}
     num_judgements: dict[int, dict[str, int]] = {}

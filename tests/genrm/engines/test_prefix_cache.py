@@ -1,4 +1,4 @@
-"""Beginnings of prompts that stay computed: by content, as many as there is room for, and without any effect on answers."""
+"""Beginnings of prompts that stay computed: by content, as many as fit, without any effect on answers."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

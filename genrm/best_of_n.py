@@ -1,0 +1,211 @@
+"""Best-of-N: candidates for one question in, a ranking with its reasons out.
+
+A tournament (`genrm.ranking`) whose matches a judge decides, both orders each. Experts look at the images once and
+everybody is told the same findings, so that all prompts of a call begin alike and the engine computes that beginning
+once. Candidates that are the same text are one.
+
+An abstention or a tie says nothing and counts as a draw, so one failed reading costs one match and not the ranking.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from PIL.Image import Image
+
+from genrm.errors import InvalidComparisonError
+from genrm.judge import Judge, JudgeOptions
+from genrm.prompts import neutralise
+from genrm.ranking import Pair, Strategy, StrategyChoice, choose_strategy, rank
+from genrm.types import Comparison, Evidence, Sighting, Timings, Usage, Verdict
+
+_MAX_COMPARISONS_PER_CALL = 32
+_MAX_CALLS_AT_ONCE = 2
+"""Of one ranking. The engine serves calls in the order of their arrival: a single judgement in between waits for as
+many comparisons as these, and not for the whole tournament."""
+_DEFAULT_OPTIONS = JudgeOptions()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """How one candidate did. win_probability: of being better than another candidate drawn at random, in (0, 1)."""
+
+    index: int
+    win_probability: float
+    wins: int
+    losses: int
+    ties: int
+    """Ties and abstentions."""
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BestOfN:
+    """A ranking. standings: best first; of equal candidates the earlier one. cycles: see `Ranking.cycles`, by index of
+    the first candidate with a text. consistency: share of judgements in which both orders prefer the same candidate,
+    in [0, 1]; None without judgements.
+    """
+
+    standings: tuple[Standing, ...]
+    strategy: Strategy
+    verdicts: tuple[Verdict, ...]
+    """Of all judgements, in the order in which they ended."""
+    num_judgements: int
+    num_abstained: int
+    consistency: float | None
+    cycles: tuple[tuple[int, ...], ...]
+    usage: Usage
+    timings_ms: Timings
+    """`queue` and `engine` are those of the slowest judgement."""
+    warnings: tuple[str, ...]
+
+
+async def rank_candidates(
+    judge: Judge,
+    images: tuple[Image, ...],
+    question: str,
+    candidates: Sequence[str],
+    *,
+    strategy: StrategyChoice = "auto",
+    budget: int | None = None,
+    options: JudgeOptions = _DEFAULT_OPTIONS,
+) -> BestOfN:
+    """Rank responses to a question about images.
+
+    candidates: at least one. budget: most judgements. Raises what `Judge.judge` raises, with `documents[i]` as the
+    field of candidate i, and InvalidComparisonError for a budget that is too small.
+    """
+    judge.check_text(question, name="The question", param="query")
+    for index, text in enumerate(candidates):
+        judge.check_text(text, name=f"Candidate {index}", param=f"documents[{index}]")
+    if not images:
+        raise InvalidComparisonError("The question has no image; at least one is needed. Send one.", param="query")
+    firsts: dict[str, int] = {}
+    for index, text in enumerate(candidates):
+        firsts.setdefault(neutralise(text), index)
+    different = list(firsts.values())
+    choose_strategy(len(different), strategy=strategy, budget=budget)  # refuses before anything is spent
+    matches = _Matches(judge, images, question, [candidates[index] for index in different], options)
+    await matches.look()
+    ranking = await rank(len(different), matches.compare, strategy=strategy, budget=budget)
+    place = {number: rank for rank, number in enumerate(ranking.order)}
+    number_of = {index: different.index(firsts[neutralise(text)]) for index, text in enumerate(candidates)}
+    chances = ranking.win_probabilities()
+    verdicts = list(matches.verdicts.values())
+    consistent = [verdict.consistent for verdict in verdicts if verdict.consistent is not None]
+    return BestOfN(
+        standings=tuple(
+            matches.standing(number_of[index], index=index, win_probability=chances[number_of[index]])
+            for index in sorted(number_of, key=lambda index: (place[number_of[index]], index))
+        ),
+        strategy=ranking.strategy,
+        verdicts=tuple(verdicts),
+        num_judgements=ranking.num_judgements,
+        num_abstained=sum(verdict.status == "abstained" for verdict in verdicts),
+        consistency=sum(consistent) / len(consistent) if consistent else None,
+        cycles=tuple(tuple(different[number] for number in cycle) for cycle in ranking.cycles()),
+        usage=matches.usage(),
+        timings_ms=matches.timings(),
+        warnings=matches.warnings,
+    )
+
+
+@dataclass(slots=True)
+class _Matches:
+    """Judges pairs of candidates, all of them different texts, and remembers the verdicts."""
+
+    judge: Judge
+    images: tuple[Image, ...]
+    question: str
+    texts: Sequence[str]
+    options: JudgeOptions
+    verdicts: dict[Pair, Verdict] = field(default_factory=dict)
+    sightings: tuple[Sighting, ...] = ()
+    warnings: tuple[str, ...] = ()
+    _evidence: dict[int, tuple[Evidence, ...]] = field(default_factory=dict)
+    _expert_seconds: float = 0.0
+
+    async def look(self) -> None:
+        """Let the judge's experts, if there are any and they are wanted, look at the images for all candidates."""
+        verifier = self.judge.verifier
+        if verifier is None or self.options.experts == "off" or len(self.texts) < 2:
+            return
+        numbers = list(range(len(self.texts)))
+        pairs = list(zip(numbers[::2], [*numbers[1::2], 0], strict=False))  # of an odd number, the last with the first
+        found = await verifier.examine_all([self._comparison(pair) for pair in pairs])
+        for (one, other), examination in zip(pairs, found, strict=True):
+            self._evidence |= {one: examination.evidence.A, other: examination.evidence.B}
+        if self.options.experts == "prompt":
+            by_phrase = {sighting.phrase: sighting for each in found for sighting in each.sightings}
+            self.sightings = tuple(by_phrase[phrase] for phrase in sorted(by_phrase))
+        self.warnings = tuple(dict.fromkeys(warning for each in found for warning in each.warnings))
+        self._expert_seconds = max(each.seconds for each in found)
+
+    async def compare(self, pairs: Sequence[Pair]) -> list[float]:
+        """Probability of the first of each pair."""
+        gate = asyncio.Semaphore(_MAX_CALLS_AT_ONCE)
+
+        async def judge(part: Sequence[Pair]) -> None:
+            async with gate:
+                found = await self.judge.judge_all(
+                    [self._comparison(pair) for pair in part], self.options, sightings=self.sightings
+                )
+            self.verdicts |= zip(part, found, strict=True)
+
+        starts = range(0, len(pairs), _MAX_COMPARISONS_PER_CALL)
+        tasks = [asyncio.ensure_future(judge(pairs[start : start + _MAX_COMPARISONS_PER_CALL])) for start in starts]
+        try:
+            await asyncio.gather(*tasks)
+        finally:  # one that failed, or a caller who left, takes the others with it
+            for task in tasks:
+                task.cancel()
+        return [_probability(self.verdicts[pair]) for pair in pairs]
+
+    def standing(self, number: int, *, index: int, win_probability: float) -> Standing:
+        """How a candidate did."""
+        results = [
+            None if verdict.preferred is None else number == (one if verdict.preferred == "A" else other)
+            for (one, other), verdict in self.verdicts.items()
+            if number in (one, other)
+        ]
+        return Standing(
+            index=index,
+            win_probability=win_probability,
+            wins=results.count(True),
+            losses=results.count(False),
+            ties=results.count(None),
+            evidence=self._evidence.get(number, ()),
+        )
+
+    def usage(self) -> Usage:
+        """Tokens of all judgements."""
+        usages = [verdict.usage for verdict in self.verdicts.values()]
+        return Usage(
+            prompt_tokens=sum(usage.prompt_tokens for usage in usages),
+            completion_tokens=sum(usage.completion_tokens for usage in usages),
+            cached_tokens=sum(usage.cached_tokens for usage in usages),
+        )
+
+    def timings(self) -> Timings:
+        """What took how long, milliseconds; `total` and `media` are the caller's."""
+        timings = [verdict.timings_ms for verdict in self.verdicts.values()]
+        return Timings(
+            queue=max((each.queue for each in timings), default=0.0),
+            engine=max((each.engine for each in timings), default=0.0),
+            experts=1000 * self._expert_seconds,
+        )
+
+    def _comparison(self, pair: Pair) -> Comparison:
+        one, other = pair
+        return Comparison(
+            images=self.images,
+            question=self.question,
+            response_a=self.texts[one],
+            response_b=self.texts[other],
+        )
+
+
+def _probability(verdict: Verdict) -> float:
+    if verdict.status == "abstained" or verdict.probabilities is None:
+        return 0.5
+    return verdict.probabilities.A
