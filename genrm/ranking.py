@@ -12,7 +12,7 @@ the library choix; they give order and win probabilities. Win counts would do fo
 import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from math import log2
+from math import ceil, log2
 from typing import Literal, get_args
 
 import numpy as np
@@ -131,7 +131,7 @@ def choose_strategy(num_candidates: int, *, strategy: StrategyChoice = "auto", b
     """The strategy that `rank` follows. Raises InvalidComparisonError as it does.
 
     `auto` takes all pairs if the budget has room for them (without one: for up to 8 candidates), Swiss rounds if it has
-    room for as many as a knockout has, else a knockout.
+    room for as many rounds as a knockout has, else a knockout.
     """
     num_pairs, least = num_candidates * (num_candidates - 1) // 2, num_candidates - 1
     if strategy == "auto":
@@ -139,7 +139,8 @@ def choose_strategy(num_candidates: int, *, strategy: StrategyChoice = "auto", b
             return "all_pairs" if num_candidates <= _MAX_CANDIDATES_FOR_ALL_PAIRS else "swiss"
         if budget >= num_pairs:
             return "all_pairs"
-        strategy = "swiss" if budget >= round(log2(num_candidates)) * (num_candidates // 2) else "knockout"
+        rounds = ceil(log2(max(num_candidates, 2)))
+        strategy = "swiss" if budget >= max(num_candidates, rounds * (num_candidates // 2)) else "knockout"
     needed = num_pairs if strategy == "all_pairs" else least
     if budget is not None and budget < needed:
         raise InvalidComparisonError(

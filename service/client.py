@@ -20,18 +20,22 @@ from service.exchange import (
     EventReader,
     Options,
     Picture,
+    RankOptions,
     ServiceError,
     StreamEvent,
     build_form,
+    build_ranking,
     build_verify_form,
     check_url,
     read_error,
     read_models,
     read_png,
+    read_ranking,
     read_verdict,
     read_verification,
     translate_failures,
 )
+from service.rerank_schemas import RerankResponse
 from service.schemas import CritiqueDelta, JudgeResponse, ModelCard, VerifyResponse
 
 __all__ = [
@@ -41,6 +45,8 @@ __all__ = [
     "JudgeResponse",
     "ModelCard",
     "Options",
+    "RankOptions",
+    "RerankResponse",
     "ServiceError",
     "VerifyResponse",
 ]
@@ -100,6 +106,20 @@ class Client:
             finally:
                 response.close()
         events.check_end()
+
+    def rerank(
+        self,
+        image: Picture | Sequence[Picture],
+        *,
+        question: str,
+        candidates: Sequence[str],
+        **options: Unpack[RankOptions],
+    ) -> RerankResponse:
+        """The candidates for a question about one or more images, best first. Raises as `judge` does."""
+        request = build_ranking(image, question, candidates, options)
+        with translate_failures(self.url):
+            response = self._http.post("/v1/rerank", **request)
+        return read_ranking(response)
 
     def verify(self, image: Picture | Sequence[Picture], text: str) -> VerifyResponse:
         """Which objects a text about one or more images claims, and what vision experts found of each.
@@ -179,6 +199,20 @@ class AsyncClient:
             finally:
                 await response.aclose()
         events.check_end()
+
+    async def rerank(
+        self,
+        image: Picture | Sequence[Picture],
+        *,
+        question: str,
+        candidates: Sequence[str],
+        **options: Unpack[RankOptions],
+    ) -> RerankResponse:
+        """As `Client.rerank`."""
+        request = build_ranking(image, question, candidates, options)
+        with translate_failures(self.url):
+            response = await self._http.post("/v1/rerank", **request)
+        return read_ranking(response)
 
     async def verify(self, image: Picture | Sequence[Picture], text: str) -> VerifyResponse:
         """As `Client.verify`."""

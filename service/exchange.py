@@ -3,6 +3,7 @@
 Both clients of `service.client` stand on these functions, so that they cannot differ.
 """
 
+import base64
 import contextlib
 import io
 import json
@@ -16,7 +17,9 @@ from pydantic import ValidationError
 
 from genrm.errors import GenRMError, InvalidImageError
 from genrm.evidence import ExpertUse
+from genrm.ranking import StrategyChoice
 from genrm.types import Mode
+from service.rerank_schemas import RerankResponse
 from service.schemas import CritiqueDelta, ErrorBody, JudgeResponse, ModelCard, ModelList, VerifyResponse
 
 Picture = str | Path | bytes | Image.Image
@@ -37,6 +40,18 @@ class Options(TypedDict, total=False):
     seed: int
     max_tokens: int
     experts: ExpertUse
+    model: str
+    id: str
+
+
+class RankOptions(TypedDict, total=False):
+    """What a ranking can be asked for beside its question, images and candidates; the service has the defaults."""
+
+    strategy: StrategyChoice
+    budget: int
+    mode: Mode
+    experts: ExpertUse
+    top_n: int
     model: str
     id: str
 
@@ -103,13 +118,29 @@ def build_verify_form(image: Picture | Sequence[Picture], text: str) -> dict[str
     return _build_form(image, {"text": text})
 
 
-def _build_form(image: Picture | Sequence[Picture], data: dict[str, str]) -> dict[str, Any]:
+def build_ranking(
+    image: Picture | Sequence[Picture], question: str, candidates: Sequence[str], options: RankOptions
+) -> dict[str, Any]:
+    """Arguments for an HTTP request that asks for a ranking, as JSON. Raises InvalidImageError as `build_form` does."""
+    pictures = [
+        {"url": f"data:application/octet-stream;base64,{base64.b64encode(read_picture(one)).decode()}"}
+        for one in _as_list(image)
+    ]
+    return {"json": {"query": question, "documents": list(candidates), "images": pictures, **options}}
+
+
+def _as_list(image: Picture | Sequence[Picture]) -> list[Picture]:
     pictures = [image] if isinstance(image, Picture) else list(image)
     if not pictures:
         raise InvalidImageError(
             "No image is given; at least one is needed. Pass a path, bytes or a picture.", param="image"
         )
-    return {"data": data, "files": [("image", (f"image-{i}", read_picture(one))) for i, one in enumerate(pictures)]}
+    return pictures
+
+
+def _build_form(image: Picture | Sequence[Picture], data: dict[str, str]) -> dict[str, Any]:
+    files = [("image", (f"image-{i}", read_picture(one))) for i, one in enumerate(_as_list(image))]
+    return {"data": data, "files": files}
 
 
 def read_picture(picture: Picture) -> bytes:
@@ -135,6 +166,14 @@ def read_verdict(response: httpx.Response) -> JudgeResponse:
         raise read_error(response)
     with _understood(response):
         return JudgeResponse.model_validate_json(response.content, extra="ignore")
+
+
+def read_ranking(response: httpx.Response) -> RerankResponse:
+    """The ranking in an answer. Raises ServiceError if it is an error or nothing we know."""
+    if response.is_error:
+        raise read_error(response)
+    with _understood(response):
+        return RerankResponse.model_validate_json(response.content, extra="ignore")
 
 
 def read_verification(response: httpx.Response) -> VerifyResponse:

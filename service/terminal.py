@@ -3,14 +3,18 @@ trust them.
 """
 
 import re
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from genrm.types import Evidence, Finding, Response, describe_found
+from service.rerank_schemas import RerankResponse
 from service.schemas import JudgeResponse, VerifyResponse
 
 BAR_CELLS = 40
+_RANK_CELLS = 20
 _COLOURS: dict[Response, str] = {"A": "cyan", "B": "magenta"}
 _FINDING_COLOURS: dict[Finding, str] = {
     "supported": "blue",
@@ -49,6 +53,32 @@ def render_verification(found: VerifyResponse) -> RenderableType:
     parts.append(Text(clean(" · ".join(facts)), style="dim"))
     parts += [Text(clean(warning), style="yellow") for warning in found.warnings]
     return Group(*parts)
+
+
+def render_ranking(ranking: RerankResponse, texts: Sequence[str]) -> RenderableType:
+    """What is printed for a ranking: a line per candidate, best first, then how far to trust it. texts: as sent."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("", "better than another", "won", "lost", "drawn", "answer"):
+        table.add_column(name, justify="right" if name in ("", "won", "lost", "drawn") else "left")
+    for place, result in enumerate(ranking.results, 1):
+        filled = round(result.relevance_score * _RANK_CELLS)
+        bar = Text.assemble(
+            ("█" * filled, "cyan" if place == 1 else ""),
+            ("░" * (_RANK_CELLS - filled), "dim"),
+            f" {result.relevance_score:6.1%}",
+        )
+        counts = (str(number) for number in (result.wins, result.losses, result.ties))
+        table.add_row(str(place), bar, *counts, Text(clean(texts[result.index])))
+    facts = [f"{ranking.strategy}, {ranking.judgements} judgements"]
+    if ranking.consistency is not None:
+        facts.append(f"both orders agree in {ranking.consistency:.0%}")
+    if ranking.abstained:
+        facts.append(f"{ranking.abstained} without a verdict")
+    if ranking.cycles:
+        facts.append(f"preferences run in a circle among {len(ranking.cycles[0])} answers")
+    facts += [f"model {ranking.model}", f"{ranking.timings_ms.total:.0f} ms"]
+    warnings = [Text(clean(warning), style="yellow") for warning in ranking.warnings]
+    return Group(table, *warnings, Text(clean(" · ".join(facts)), style="dim"))
 
 
 def render_evidence(item: Evidence) -> Text:
