@@ -1,5 +1,7 @@
 """Best-of-N: how good the response is that the judge picks out of the first N, for N = 1, 2, 4, 8, 16.
 
+Beside the mean quality it says how often the best candidate (or one as good) was chosen.
+
 A row has a question, pictures and `candidates`, each a `text` and its known `quality` (1 right, 0 wrong, or anything
 between). Three lines need no judge: the first candidate, a random one (the mean), and the best there is (oracle). Each
 strategy of `genrm.ranking` is a line of its own, with the judgements it took; a judgement covers both orders, and
@@ -22,7 +24,7 @@ from training.evaluation.report import Report
 from training.evaluation.setup import Setup
 from training.plots import draw_lines
 from training.sources import Example, Pair, RowError, Skipped, log_skipped, read_examples
-from training.statistics import bootstrap_difference, bootstrap_mean
+from training.statistics import bootstrap_difference, bootstrap_mean, share_with_interval
 from training.tables import SourceError
 
 SIZES = (1, 2, 4, 8, 16)
@@ -72,6 +74,12 @@ async def evaluate_best_of_n(setup: Setup, *, strategies: Sequence[Strategy]) ->
         lines[name] = [(float(size), bootstrap_mean(each, seed=setup.seed)) for size, each in per_size.items()]
     for position, size in enumerate(sizes):
         report.sections[f"quality, N = {size}"] = {name: points[position][1] for name, points in lines.items()}
+        report.sections[f"best candidate chosen, N = {size}"] = {
+            name: share_with_interval(
+                sum(pick.qualities[size][name] == pick.qualities[size]["oracle"] for pick in picks), len(picks)
+            )
+            for name in (*strategies, "first")
+        }
     report.sections[f"paired differences, N = {largest}"] = {
         f"{name} - {other}": bootstrap_difference(
             *([pick.qualities[largest][line] for pick in picks] for line in (name, other)), seed=setup.seed
