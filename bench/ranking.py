@@ -13,7 +13,7 @@ import asyncio
 import json
 import statistics
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -79,41 +79,52 @@ def main() -> None:
 
 
 async def measure(model: str, sizes: list[int], modes: list[Mode], *, rounds: int) -> list[Figures]:
-    """Every size in every mode with every strategy; each round asks another question, so that nothing is known."""
+    """Every size in every mode with every strategy."""
     seen = Beginnings()
     engine = InProcessEngine(model, on_batch=seen)
     await engine.start()
     picture = Image.open(SAMPLE).convert("RGB")
-    figures = []
     try:
+        figures = []
         for size, mode, strategy in product(sizes, modes, STRATEGIES):
-            candidates = [f"There are {toilets} toilets and {backpacks} backpacks." for toilets, backpacks in
-                          list(product(range(2, 10), range(2, 10)))[:size]]  # fmt: skip
-            seconds, before = [], (0, 0)
-            for number in range(rounds):
-                before = seen.found, seen.computed
-                started = time.perf_counter()
-                found = await rank_candidates(
-                    Judge(engine), (picture,), f"Describe the image ({size}, {mode}, {strategy}, {number}).",
-                    candidates, strategy=strategy, options=JudgeOptions(mode=mode),
-                )  # fmt: skip
-                seconds.append(time.perf_counter() - started)
-            figures.append(
-                Figures(
-                    num_candidates=size,
-                    mode=mode,
-                    strategy=strategy,
-                    seconds=statistics.median(seconds),
-                    judgements=found.num_judgements,
-                    prompt_tokens=found.usage.prompt_tokens,
-                    computed_tokens=found.usage.prompt_tokens - found.usage.cached_tokens,
-                    beginnings_computed=seen.computed - before[1],
-                    beginnings_found=seen.found - before[0],
-                )
-            )
+            found = [
+                await _rank(engine, seen, picture, size, mode=mode, strategy=strategy, number=number)
+                for number in range(rounds)
+            ]
+            figures.append(replace(found[-1], seconds=statistics.median(each.seconds for each in found)))
+        return figures
     finally:
         await engine.close()
-    return figures
+
+
+async def _rank(
+    engine: InProcessEngine, seen: Beginnings, picture: Image.Image, size: int, *, mode: Mode, strategy: Strategy,
+    number: int,
+) -> Figures:  # fmt: skip
+    """One ranking. number: makes the question another one, so that nothing of it is known."""
+    counts = list(product(range(2, 10), range(2, 10)))[:size]
+    candidates = [f"There are {toilets} toilets and {backpacks} backpacks." for toilets, backpacks in counts]
+    found_before, computed_before = seen.found, seen.computed
+    started = time.perf_counter()
+    found = await rank_candidates(
+        Judge(engine),
+        (picture,),
+        f"Describe the image ({size}, {mode}, {strategy}, {number}).",
+        candidates,
+        strategy=strategy,
+        options=JudgeOptions(mode=mode),
+    )
+    return Figures(
+        num_candidates=size,
+        mode=mode,
+        strategy=strategy,
+        seconds=time.perf_counter() - started,
+        judgements=found.num_judgements,
+        prompt_tokens=found.usage.prompt_tokens,
+        computed_tokens=found.usage.prompt_tokens - found.usage.cached_tokens,
+        beginnings_computed=seen.computed - computed_before,
+        beginnings_found=seen.found - found_before,
+    )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ decoder reaches a caller. Colour profiles are ignored: sample values are taken a
 disk.
 """
 
+import hashlib
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from genrm.errors import ImageTooLargeError, InvalidImageError
 from genrm.image_header import ImageFormat, ImageHeader, hides_still_picture, read_header, sniff_format
 
-__all__ = ["ImageLimits", "ImageTooLargeError", "decode_image", "decode_images"]
+__all__ = ["ImageLimits", "ImageTooLargeError", "decode_image", "decode_images", "hash_image"]
 
 
 class _PlainJpegFile(JpegImageFile):
@@ -209,3 +210,10 @@ def _read_orientation(exif: bytes) -> int:
             orientation = int.from_bytes(entry[8:10], order)
             return orientation if orientation in _UPRIGHT else 1
     return 1
+
+
+def hash_image(image: Image.Image) -> bytes:
+    """256 bits that differ for decoded pictures that differ in a pixel, in size or in mode."""
+    digest = hashlib.blake2b(f"{image.mode} {image.width} {image.height} ".encode(), digest_size=32)
+    digest.update(image.tobytes())
+    return digest.digest()

@@ -8,15 +8,13 @@ caller's name for them.
 Not here: heads, which precede the images and are kept without end (`genrm.engines.prefill`).
 """
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL.Image import Image
-
 from genrm.engines.contract import Prompt
 from genrm.engines.kv_cache import Run
+from genrm.media import hash_image
 
 PrefixKey = tuple[str, tuple[bytes, ...], str]
 """System text, one hash per image, shared text."""
@@ -65,13 +63,6 @@ class PrefixCache:
 def prefix_key(prompt: Prompt) -> PrefixKey:
     """What the beginning of a prompt is found by."""
     return prompt.system, tuple(hash_image(image) for image in prompt.images), prompt.shared
-
-
-def hash_image(image: Image) -> bytes:
-    """256 bits that differ for pictures that differ in a pixel, in size or in mode."""
-    digest = hashlib.blake2b(f"{image.mode} {image.width} {image.height} ".encode(), digest_size=32)
-    digest.update(image.tobytes())
-    return digest.digest()
 
 
 def count_common(one: Sequence[int], other: Sequence[int]) -> int:

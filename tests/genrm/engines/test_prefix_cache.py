@@ -10,8 +10,9 @@ from PIL import Image
 from genrm.engines.contract import Prompt, Sampling
 from genrm.engines.in_process import InProcessEngine
 from genrm.engines.kv_cache import Run
-from genrm.engines.prefix_cache import Prefix, PrefixCache, count_common, hash_image, prefix_key
+from genrm.engines.prefix_cache import Prefix, PrefixCache, count_common, prefix_key
 from genrm.engines.progress import BatchEvent
+from genrm.media import hash_image
 
 if TYPE_CHECKING:
     from tests.genrm.engines.conftest import MakePicture, MakePrompts
