@@ -16,7 +16,7 @@ from PIL.Image import Image
 from genrm.errors import InvalidComparisonError
 from genrm.judge import Judge, JudgeOptions
 from genrm.prompts import neutralise
-from genrm.ranking import Pair, Strategy, StrategyChoice, choose_strategy, rank
+from genrm.ranking import Pair, Strategy, StrategyChoice, choose_strategy, load_solver, rank
 from genrm.types import Comparison, Evidence, Sighting, Timings, Usage, Verdict
 
 _MAX_COMPARISONS_PER_CALL = 32
@@ -85,6 +85,7 @@ async def rank_candidates(
         firsts.setdefault(neutralise(text), index)
     different = list(firsts.values())
     choose_strategy(len(different), strategy=strategy, budget=budget)  # refuses before anything is spent
+    await asyncio.to_thread(load_solver)  # an import would hold up everybody else's work
     matches = _Matches(judge, images, question, [candidates[index] for index in different], options)
     await matches.look()
     ranking = await rank(len(different), matches.compare, strategy=strategy, budget=budget)

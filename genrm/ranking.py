@@ -127,6 +127,11 @@ async def rank(
     )
 
 
+def load_solver() -> None:
+    """Import the library that fits strengths, which takes a second or two, before anybody waits for it."""
+    import choix  # noqa: F401 - for its effect
+
+
 def choose_strategy(num_candidates: int, *, strategy: StrategyChoice = "auto", budget: int | None = None) -> Strategy:
     """The strategy that `rank` follows. Raises InvalidComparisonError as it does.
 

@@ -16,6 +16,7 @@ from genrm.calibration import find_calibration
 from genrm.engines.contract import Engine
 from genrm.errors import GenRMError
 from genrm.judge import Judge
+from genrm.ranking import load_solver
 from service.errors import RefusalError
 from service.observation import describe_placement, find_stall_seconds
 from service.schemas import Health
@@ -65,7 +66,7 @@ class Lifecycle:
         try:
             self._engine = await asyncio.to_thread(self._build)
             calibration = find_calibration(self._engine)
-            await self._engine.start()
+            await asyncio.gather(self._engine.start(), asyncio.to_thread(load_solver))
             self._part = "A vision expert"
             self._panel = await asyncio.to_thread(self._build_panel)
         except Exception as error:
