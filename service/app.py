@@ -58,6 +58,7 @@ def create_app(
         settings, lambda: build(settings, series), lambda: build_experts(settings, series)
     )
     series.track_waiting(lambda: count_waiting(lifecycle.engine))
+    series.track_life(lambda: lifecycle.phase == "ready", lambda: lifecycle.engine)
     for router in (judge.router, verify.router, models.router, health.router, metrics.router, documentation.router):
         app.include_router(router)
     install_error_handlers(app)
