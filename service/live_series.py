@@ -13,7 +13,7 @@ from service.observation import ObservableEngine
 
 
 class LiveSeries(Collector):
-    """Reads the state of one application. is_ready: whether it takes judgements. find_engine: None before it is built."""
+    """Reads the state of one application. is_ready: whether it takes judgements. find_engine: None at first."""
 
     def __init__(self, is_ready: Callable[[], bool], find_engine: Callable[[], object]) -> None:
         self._is_ready = is_ready
