@@ -1,8 +1,8 @@
 """Draws the dashboards without Grafana: the same files, the same queries, as one PNG per dashboard.
 
-For a look at a machine where only Prometheus runs, and to see what a change of a query does. Legends, units and stacking
-follow the panel; colours, thresholds and interaction are Grafana's and are not imitated. Heat maps show, as Grafana does,
-what lies in each bucket, although Prometheus counts cumulatively.
+For a look at a machine where only Prometheus runs, and to see what a change of a query does. Legends, units and
+stacking follow the panel; colours, thresholds and interaction are Grafana's and are not imitated. Heat maps show, as
+Grafana does, what lies in each bucket, although Prometheus counts cumulatively.
 
 Run: `python bench/plot_dashboards.py --prometheus http://localhost:9090 --minutes 15 --out plots`.
 """
@@ -90,6 +90,7 @@ def draw_panel(axes: Axes, panel: Mapping[str, Any], lines: Sequence[Line], wind
     """One panel, its time axis in minutes before the end."""
     axes.set_title(panel["title"], fontsize=10, loc="left")
     axes.tick_params(labelsize=7)
+    axes.set_xlim((window.start - window.end) / 60, 0)
     if not lines:
         axes.text(0.5, 0.5, "no data", ha="center", va="center", transform=axes.transAxes)
         return

@@ -148,12 +148,11 @@ LATENCY = Dashboard(
         ),
         Panel(
             title="Running and waiting",
-            description="Judgements in progress, and readings (two per judgement and sample) in the worker. Waiting "
-            "readings that stay above zero mean that this replica is full.",
+            description="Judgements in progress, and their readings (two per judgement and sample) in the worker. If some "
+            "wait all the time, the replicas are full.",
             queries=(
                 Query(expression=f"sum(genrm_requests_running{{{MATCH}}})", legend="judgements in progress"),
                 Query(expression=f"sum by (state) (genrm_batch_rows{{{MATCH}}})", legend="readings {{state}}"),
-                Query(expression=f"sum(genrm_requests_waiting{{{MATCH}}})", legend="prompts waiting"),
             ),
             unit="short",
         ),
@@ -175,7 +174,7 @@ LATENCY = Dashboard(
         ),
         Panel(
             title="Batch size",
-            description="Readings in one decoding pass. A mean near two although many clients ask: they do not overlap.",
+            description="Readings in one decoding pass. A mean near two although many clients ask: none overlap.",
             queries=(
                 Query(expression=mean("genrm_batch_size"), legend="mean"),
                 Query(expression=quantile(0.9, "genrm_batch_size"), legend="P90"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -66,7 +67,11 @@ def answers(url: str) -> bool:
 @contextmanager
 def running(command: list[str], log: Path) -> Iterator[None]:
     """A process of ours, its output in a file; ended afterwards."""
-    with log.open("w") as file, subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT) as process:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GENRM_")}
+    with (
+        log.open("w") as file,
+        subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment) as process,
+    ):
         try:
             yield
         finally:
@@ -110,7 +115,7 @@ def send_traffic(url: str) -> None:
 
 @pytest.fixture(scope="session")
 def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitored]:
-    """`vl-genrm serve` and Prometheus, both on loopback ports, after two rounds of traffic with scrapes between them."""
+    """`vl-genrm serve` and Prometheus, both on loopback ports, after two rounds of traffic that are scraped apart."""
     program = shutil.which("prometheus")
     if program is None:
         pytest.skip("no Prometheus on this machine; Debian's package 'prometheus' has it")
