@@ -24,6 +24,8 @@ from matplotlib.figure import Figure
 
 FOLDER = Path(__file__).parents[1] / "docker" / "grafana" / "dashboards"
 _COLUMNS = 24
+_CELL_INCHES = 0.65
+_TITLE_INCHES = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,14 +122,18 @@ def draw_dashboard(client: httpx.Client, dashboard: Mapping[str, Any], window: W
     """All panels at the places that the dashboard gives them."""
     panels = dashboard["panels"]
     height = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
-    figure = Figure(figsize=(16, height * 0.4), layout="constrained")
+    figure = Figure(figsize=(_COLUMNS * _CELL_INCHES, height * _CELL_INCHES * 0.75 + _TITLE_INCHES))
     figure.suptitle(f"{dashboard['title']}: minutes before the end", fontsize=13)
-    grid = figure.add_gridspec(height, _COLUMNS)
+    scale = 1 - _TITLE_INCHES / figure.get_figheight()
     for panel in panels:
         place = panel["gridPos"]
-        rows, columns = (slice(place[at], place[at] + place[size]) for at, size in (("y", "h"), ("x", "w")))
+        # From the left and from below; what is left free holds the panel's title and the labels of its axes.
+        left, bottom = place["x"] / _COLUMNS, (1 - (place["y"] + place["h"]) / height) * scale
+        width, tall = place["w"] / _COLUMNS, place["h"] / height * scale
+        margin = 1 / _COLUMNS
+        axes = figure.add_axes((left + margin, bottom + tall * 0.12, width - margin * 1.3, tall * 0.7))
         lines = [line for target in panel["targets"] for line in query_range(client, target, window)]
-        draw_panel(figure.add_subplot(grid[rows, columns]), panel, lines, window)
+        draw_panel(axes, panel, lines, window)
     return figure
 
 

@@ -148,8 +148,8 @@ LATENCY = Dashboard(
         ),
         Panel(
             title="Running and waiting",
-            description="Judgements in progress, and their readings (two per judgement and sample) in the worker. If some "
-            "wait all the time, the replicas are full.",
+            description="Judgements in progress, and their readings (two per judgement and sample) in the worker. If "
+            "some wait all the time, the replicas are full.",
             queries=(
                 Query(expression=f"sum(genrm_requests_running{{{MATCH}}})", legend="judgements in progress"),
                 Query(expression=f"sum by (state) (genrm_batch_rows{{{MATCH}}})", legend="readings {{state}}"),
