@@ -58,6 +58,7 @@ def create_app(
         settings, lambda: build(settings, series), lambda: build_experts(settings, series)
     )
     series.track_waiting(lambda: count_waiting(lifecycle.engine))
+    series.track_life(lambda: lifecycle.phase == "ready", lambda: lifecycle.engine)
     for route in (judge, rerank, verify, models, health, metrics, documentation):
         app.include_router(route.router)
     install_error_handlers(app)

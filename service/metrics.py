@@ -1,8 +1,8 @@
 """What Prometheus can read about the service, and about the judge's quality.
 
 Every application has a registry of its own, so that several can live in one process. Labels have few values: routes,
-statuses, error kinds; never a model's input. Latency buckets start at 5 ms because a small judge answers fast and
-users of coarser ones complain.
+statuses, error kinds; never a model's input. Latency buckets start at 5 ms because a small judge answers fast, and lie
+close enough that a quantile, which is interpolated inside one, means something.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,8 +11,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from genrm.engines.progress import BatchEvent
 from genrm.types import Reading, Response, Verdict
+from service.live_series import LiveSeries
 
-LATENCY_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+LATENCY_BUCKETS_SECONDS = (
+    *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.35, 0.5, 0.75),
+    *(1.0, 1.5, 2.5, 3.5, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0),
+)
 _TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
 _SIGNED_FIFTHS = tuple(fifth / 5 for fifth in range(-5, 6))
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -78,6 +82,7 @@ class Metrics:
         self.inconsistent = Counter(
             "genrm_inconsistent", "Verdicts whose two orders prefer different responses.", registry=registry
         )
+        self.readings = Counter("genrm_readings", "Readings, with or without a legal verdict.", registry=registry)
         self.unparsed = Counter("genrm_unparsed", "Readings without a legal verdict.", registry=registry)
         self.label_mass = Histogram(
             "genrm_label_mass", "Probability on legal labels, per verdict.", buckets=_TENTHS, registry=registry
@@ -89,6 +94,10 @@ class Metrics:
     def track_waiting(self, count: Callable[[], float]) -> None:
         """Let `genrm_requests_waiting` ask `count` whenever it is read."""
         self.waiting.set_function(count)
+
+    def track_life(self, is_ready: Callable[[], bool], find_engine: Callable[[], object]) -> None:
+        """Let `genrm_ready` and the engine's state be asked for whenever they are read; see `service.live_series`."""
+        self.registry.register(LiveSeries(is_ready, find_engine))
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
         """Count one finished request. route: the route's pattern, never the URL."""
@@ -121,6 +130,7 @@ class Metrics:
         self.verdicts.labels(verdict.status, find_preferred_position(verdict.readings)).inc()
         self.inconsistent.inc(verdict.consistent is False)
         self.expert_conflicts.inc(verdict.expert_conflict)
+        self.readings.inc(len(verdict.readings))
         self.unparsed.inc(sum(reading.probabilities is None for reading in verdict.readings))
         if verdict.readings:  # a verdict that needed no model says nothing about the model
             self.queue_duration.observe(timings.queue / 1000)

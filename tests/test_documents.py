@@ -52,7 +52,8 @@ def test_links_inside_the_repository_lead_somewhere(document: Path) -> None:
 def test_files_that_a_document_names_exist(document: Path) -> None:
     """Checked are words in backticks that begin with one of our folders and have a slash."""
     named = re.findall(
-        r"`((?:genrm|experts|service|training|pocket|tests|bench|docs)/[\w./-]+)`", document.read_text(encoding="utf-8")
+        r"`((?:genrm|experts|service|training|pocket|tests|bench|docs|docker)/[\w./-]+)`",
+        document.read_text(encoding="utf-8"),
     )
     assert [name for name in named if not (ROOT / name).exists()] == []
 

@@ -25,7 +25,8 @@ def python_files(*folders: str) -> list[Path]:
 def texts() -> Iterator[tuple[str, str]]:
     """Relative name and contents of every text file that belongs to the project."""
     top_level = [path for path in ROOT.iterdir() if path.is_file()]
-    below = [path for folder in (*PACKAGES, "tests", "bench", "docs", ".ci") for path in (ROOT / folder).rglob("*")]
+    folders = (*PACKAGES, "tests", "bench", "docs", "docker", ".ci")
+    below = [path for folder in folders for path in (ROOT / folder).rglob("*")]
     for path in sorted(top_level + below):
         if path.is_file() and path.suffix in TEXT_SUFFIXES and "__pycache__" not in path.parts:
             yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")

@@ -29,9 +29,13 @@ PROMISED = {
     "genrm_tokens",
     "genrm_verdicts",
     "genrm_inconsistent",
+    "genrm_readings",
     "genrm_unparsed",
     "genrm_label_mass",
     "genrm_margin",
+    "genrm_expert_duration_seconds",
+    "genrm_expert_conflicts",
+    "genrm_ready",
 }
 
 
@@ -101,6 +105,7 @@ async def test_unparsed_readings_are_counted_one_by_one(open_app: OpenApp, make_
         values = read((await client.get("/metrics")).text)
     assert values["genrm_verdicts_total", "unknown", "abstained"] == 1
     assert values["genrm_unparsed_total",] == 2
+    assert values["genrm_readings_total",] == 2
     assert values["genrm_margin_count",] == 0
 
 
