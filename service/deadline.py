@@ -28,8 +28,9 @@ class Deadline:
             yield
             return
         left_seconds = self.started + self.timeout_seconds - time.perf_counter()
+        limit = asyncio.timeout(left_seconds)
         try:
-            async with asyncio.timeout(left_seconds) as limit:
+            async with limit:
                 yield
         except TimeoutError:
             if not limit.expired():  # somebody else's

@@ -45,9 +45,10 @@ class ServiceError(GenRMError, RuntimeError):
     """The service refused a request, failed, or could not be reached.
 
     `status` is the HTTP status, None when there was no whole answer. `type`, `code` and `param` are those of the error
-    body; without one `code` is `connection_failed`, `timed_out` or `not_understood`. What may go well later: status 429,
-    503, 504 and, without a status, the codes `connection_failed` and `timed_out` and, from inside a stream, `engine_failed` and
-    `shutting_down`. The rest will not. `retry_after_seconds` is when the service says to ask again.
+    body; without one `code` is `connection_failed`, `timed_out` or `not_understood`. `retry_after_seconds` is when the
+    service says to ask again. What may go well later: status 429, 503 and 504 and, without a status, the codes
+    `connection_failed` and `timed_out` and, from inside a stream, `deadline_exceeded`, `engine_failed` and
+    `shutting_down`. The rest will not.
     """
 
     def __init__(
