@@ -1,8 +1,9 @@
 """Lets a client that is still sending get to read a refusal.
 
-Much is refused before a body is read: for want of a key, for load, for a declared length. A server that answers and
-closes at once resets the connection under a client that writes, and the client may never see why. So some of the body
-is read and thrown away first, within limits of size and time.
+Much is refused before a body is read: for want of a key, for load, for a declared length. Where the connection ends
+with the answer (`Connection: close`, as many proxies want it), a server that closes at once resets it under a client
+that writes, and the client may never see why. So some of the body is read and thrown away first, within limits of size
+and time.
 """
 
 import asyncio
