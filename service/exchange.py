@@ -94,14 +94,15 @@ def build_headers(api_key: str | None) -> dict[str, str]:
     """Headers of every request. Raises ServiceError, without repeating the key, if it cannot stand in one."""
     if api_key is None:
         return {}
-    if not (api_key.isascii() and api_key.isprintable() and api_key.strip()):
+    api_key = api_key.strip()  # of a file's last line end, for instance
+    if not (api_key.isascii() and api_key.isprintable() and api_key):
         raise ServiceError(
             "The API key is empty or has characters that a header cannot carry; printable ASCII is allowed. Pass it as "
             "it was given out.",
             type="authentication_error",
             code="invalid_api_key",
         )
-    return {"Authorization": f"Bearer {api_key.strip()}"}
+    return {"Authorization": f"Bearer {api_key}"}
 
 
 def build_form(

@@ -147,11 +147,11 @@ def test_a_key_that_no_header_can_carry_is_refused_and_not_repeated(key: str) ->
 
 
 def test_an_error_says_when_to_ask_again(serve: Serve, make_image: MakeImage) -> None:
-    with serve(api_keys="alice:a-long-enough-key-1", requests_per_minute=1) as live:
-        with Client(live.url, api_key="a-long-enough-key-1") as client:
-            client.models()
-            with pytest.raises(ServiceError) as refusal:
-                client.judge(make_image(), question=QUESTION, a=ONE, b=THREE)
+    key = "a-long-enough-key-1"
+    with serve(api_keys=f"alice:{key}", requests_per_minute=1) as live, Client(live.url, api_key=key) as client:
+        client.models()
+        with pytest.raises(ServiceError) as refusal:
+            client.judge(make_image(), question=QUESTION, a=ONE, b=THREE)
     assert (refusal.value.status, refusal.value.code) == (429, "rate_limited")
     assert refusal.value.retry_after_seconds is not None
     assert 1 <= refusal.value.retry_after_seconds <= 60
