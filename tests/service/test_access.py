@@ -56,7 +56,7 @@ async def test_a_place_is_free_again_however_a_request_ends(open_app: OpenApp, m
 
 
 async def test_a_stream_holds_its_place_to_its_end(hanging_engine: HangingEngine, make_body: MakeBody) -> None:
-    app = create_app(load_settings(request_timeout_seconds=3), lambda *_: hanging_engine, lambda *_: None)
+    app = create_app(load_settings(request_timeout_seconds=6), lambda *_: hanging_engine, lambda *_: None)
     admission: Admission = app.state.admission
     transport = httpx.ASGITransport(app)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://x") as client:
