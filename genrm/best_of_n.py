@@ -16,7 +16,7 @@ from PIL.Image import Image
 from genrm.errors import InvalidComparisonError
 from genrm.judge import Judge, JudgeOptions
 from genrm.prompts import neutralise
-from genrm.ranking import Pair, Strategy, StrategyChoice, choose_strategy, load_solver, rank
+from genrm.ranking import Pair, Strategy, StrategyChoice, choose_strategy, count_judgements, load_solver, rank
 from genrm.types import Comparison, Evidence, Sighting, Timings, Usage, Verdict
 
 _MAX_COMPARISONS_PER_CALL = 32
@@ -108,6 +108,14 @@ async def rank_candidates(
         usage=matches.usage(),
         timings_ms=matches.timings(),
         warnings=matches.warnings,
+    )
+
+
+def count_most_at_once(num_candidates: int, *, strategy: StrategyChoice = "auto", budget: int | None = None) -> int:
+    """How many judgements of such a ranking the engine is given at once, at most. Raises as `rank_candidates` does."""
+    return min(
+        count_judgements(num_candidates, strategy=strategy, budget=budget),
+        _MAX_CALLS_AT_ONCE * _MAX_COMPARISONS_PER_CALL,
     )
 
 

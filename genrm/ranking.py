@@ -156,6 +156,17 @@ def choose_strategy(num_candidates: int, *, strategy: StrategyChoice = "auto", b
     return strategy
 
 
+def count_judgements(num_candidates: int, *, strategy: StrategyChoice = "auto", budget: int | None = None) -> int:
+    """How many judgements `rank` asks for, at most. Raises InvalidComparisonError as it does."""
+    chosen = choose_strategy(num_candidates, strategy=strategy, budget=budget)
+    num_pairs = num_candidates * (num_candidates - 1) // 2
+    if chosen == "all_pairs":
+        return num_pairs
+    if chosen == "knockout":
+        return num_candidates - 1
+    return min(num_pairs, _swiss_budget(num_candidates) if budget is None else budget)
+
+
 class _Tournament:
     """The matches so far, and what they say."""
 

@@ -1,11 +1,19 @@
-"""What routes get handed: the application's settings, life and metrics, put there by `create_app`."""
+"""What routes get handed: the application's settings, life and metrics, put there by `create_app`; a place among the
+judgements that run; and the moment by which they must be done.
 
+A route of judgements takes `dependencies=[ADMITTED]`, which refuses before its body is read, and a `RequestDeadline`.
+"""
+
+from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 
+from service.admission import Admission
+from service.deadline import HEADER, Deadline, choose_timeout
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
+from service.request_record import get_record
 from service.settings import Settings
 
 
@@ -24,6 +32,47 @@ def _get_metrics(request: Request) -> Metrics:
     return metrics
 
 
+async def _get_admission(request: Request) -> Admission:
+    admission: Admission = request.app.state.admission
+    return admission
+
+
 AppSettings = Annotated[Settings, Depends(_get_settings)]
 AppLifecycle = Annotated[Lifecycle, Depends(_get_lifecycle)]
 AppMetrics = Annotated[Metrics, Depends(_get_metrics)]
+AppAdmission = Annotated[Admission, Depends(_get_admission)]
+"""For a request of several judgements, which admits those beyond its first when it knows their number."""
+
+
+async def _admit(request: Request, admission: AppAdmission) -> AsyncIterator[None]:
+    with admission.admit() as place:
+        yield
+        if get_record(request).error_code is not None:  # a stream that ended badly raises nothing
+            place.is_completed = False
+
+
+ADMITTED = Depends(_admit)
+"""One judgement's place, from before the body is read until the answer is sent, streams to their end."""
+
+
+async def _get_deadline(
+    request: Request,
+    settings: AppSettings,
+    timeout_seconds: Annotated[
+        float | None,
+        Header(
+            alias=HEADER,
+            gt=0,
+            allow_inf_nan=False,
+            description="How many seconds after its arrival the request is dropped and answered with 504. The "
+            "service's own limit, if it has one, holds as well.",
+        ),
+    ] = None,
+) -> Deadline:
+    return Deadline(
+        started=get_record(request).started,
+        timeout_seconds=choose_timeout(timeout_seconds, settings.request_timeout_seconds),
+    )
+
+
+RequestDeadline = Annotated[Deadline, Depends(_get_deadline)]

@@ -12,23 +12,32 @@ from fastapi import FastAPI
 
 from experts.panel import ExpertPanel
 from genrm.engines.contract import Engine
+from service.admission import Admission
+from service.authentication import Authentication
 from service.body_limit import BodyLimit
 from service.connection import cancel_all
 from service.engine_choice import build_engine
 from service.error_responses import install_error_handlers
 from service.expert_choice import load_panel, parse_experts
+from service.keyring import Keyring
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.observation import count_waiting
 from service.openapi import install_schema
+from service.quota import Quotas
 from service.request_log import RequestLog
 from service.routes import documentation, health, judge, metrics, models, rerank, verify
 from service.settings import Settings
+from service.unread_body import UnreadBody
 
 DESCRIPTION = (
     "Which of two responses to a question about an image is better, why, and how likely. Every error has the body "
     '`{"error": {"type", "message", "param", "code"}}`; every answer has an `X-Request-Id`.'
 )
+
+
+_TYPICAL_PROMPT_TOKENS = 1_500
+"""Of one reading: a picture of a megapixel, a question and two responses."""
 
 
 def create_app(
@@ -39,10 +48,11 @@ def create_app(
     """The application. The engine is built and started in the background when the server starts the application.
 
     build, build_experts: make the engine and the vision experts, which may report their work to the metrics. They run
-    in a thread because they may import for seconds. Raises StartError if the settings name experts in a way that cannot
-    be read: before a model is loaded for nothing.
+    in a thread because they may import for seconds. Raises StartError if the settings name experts or API keys in a way
+    that cannot be read: before a model is loaded for nothing.
     """
     parse_experts(settings)
+    keyring = Keyring(settings)
     app = FastAPI(
         title="VL-GenRM",
         version=version("vl-genrm"),
@@ -54,6 +64,7 @@ def create_app(
     )
     app.state.settings = settings
     app.state.metrics = series = Metrics()
+    app.state.admission = _build_admission(settings)
     app.state.lifecycle = lifecycle = Lifecycle(
         settings, lambda: build(settings, series), lambda: build_experts(settings, series)
     )
@@ -64,8 +75,26 @@ def create_app(
     install_error_handlers(app)
     install_schema(app)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
-    app.add_middleware(RequestLog, metrics=series)  # added last: the outermost
+    app.add_middleware(Authentication, keyring=keyring, quotas=Quotas())
+    app.add_middleware(RequestLog, metrics=series)
+    app.add_middleware(UnreadBody, max_bytes=settings.max_body_bytes)  # added last: the outermost
     return app
+
+
+def _build_admission(settings: Settings) -> Admission:
+    """How many judgements run without waiting is known: of a server of models by the requests it gets at once, two per
+    judgement; of our own engine by the tokens that fit a batch, if both readings are as long as they may become.
+    """
+    num_side_by_side = (
+        settings.engine_max_requests // 2
+        if settings.engine_url is not None
+        else settings.max_batch_tokens // (2 * (_TYPICAL_PROMPT_TOKENS + settings.max_tokens))
+    )
+    return Admission(
+        max_queue=settings.max_queue,
+        max_wait_seconds=settings.max_queue_seconds,
+        num_side_by_side=num_side_by_side,
+    )
 
 
 @asynccontextmanager

@@ -2,16 +2,11 @@
 stream in.
 """
 
-import asyncio
-import contextlib
-
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.error_responses import build_error_response
 from service.errors import RefusalError
-
-_DRAIN_SECONDS = 2.0
 
 
 class BodyLimit:
@@ -26,11 +21,8 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        declared = headers.get("content-length", "")
+        declared = Headers(scope=scope).get("content-length", "")
         if declared.isdecimal() and int(declared) > self._max_body_bytes:
-            if "expect" not in headers:
-                await self._drain(receive)
             refusal = self._refuse(f"is {int(declared):,} bytes long")
             await build_error_response(refusal, scope["state"]["record"])(scope, receive, send)
             return
@@ -52,16 +44,3 @@ class BodyLimit:
             f"The request body {given}; the limit is {self._max_body_bytes:,} bytes. Send smaller or fewer images, "
             "or raise GENRM_MAX_BODY_BYTES.",
         )
-
-    async def _drain(self, receive: Receive) -> None:
-        """Read some of what the client is sending anyway: one that is cut off while it writes may never read the
-        answer.
-        """
-        left = self._max_body_bytes
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_DRAIN_SECONDS):
-                while left > 0:
-                    message = await receive()
-                    left -= len(message.get("body", b""))
-                    if not message.get("more_body", False):
-                        return

@@ -24,6 +24,7 @@ from service.exchange import (
     ServiceError,
     StreamEvent,
     build_form,
+    build_headers,
     build_ranking,
     build_verify_form,
     check_url,
@@ -61,19 +62,26 @@ _LIMITS = httpx.Limits(
 class Client:
     """Asks a service from ordinary code. Close it, or use it in a `with` statement.
 
-    url: where the service listens. timeout_seconds: for connecting, and for silence while waiting. transport: for
-    tests.
+    url: where the service listens. api_key: for a service that wants one. timeout_seconds: for connecting, and for
+    silence while waiting. transport: for tests.
     """
 
     def __init__(
         self,
         url: str = DEFAULT_URL,
         *,
+        api_key: str | None = None,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.url = url
-        self._http = httpx.Client(base_url=check_url(url), timeout=timeout_seconds, limits=_LIMITS, transport=transport)
+        self._http = httpx.Client(
+            base_url=check_url(url),
+            headers=build_headers(api_key),
+            timeout=timeout_seconds,
+            limits=_LIMITS,
+            transport=transport,
+        )
 
     def judge(
         self, image: Picture | Sequence[Picture], *, question: str, a: str, b: str, **options: Unpack[Options]
@@ -162,12 +170,17 @@ class AsyncClient:
         self,
         url: str = DEFAULT_URL,
         *,
+        api_key: str | None = None,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.url = url
         self._http = httpx.AsyncClient(
-            base_url=check_url(url), timeout=timeout_seconds, limits=_LIMITS, transport=transport
+            base_url=check_url(url),
+            headers=build_headers(api_key),
+            timeout=timeout_seconds,
+            limits=_LIMITS,
+            transport=transport,
         )
 
     async def judge(

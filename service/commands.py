@@ -1,11 +1,13 @@
 """The commands `vl-genrm serve`, `vl-genrm judge` and `vl-genrm verify`.
 
 Only the standard library and typer are imported here at the top: everything heavy waits until a command runs. Flags
-override the `GENRM_` environment variables of the same name. Foreseen errors are raised as they are; the root command
-prints them.
+override the `GENRM_` environment variables of the same name. A running service (`--url`) gets the key in
+GENRM_API_KEY, which is no flag because other users of the machine can read those. Foreseen errors are raised as they
+are; the root command prints them.
 """
 
 import asyncio
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -120,8 +122,13 @@ def judge(
 def _ask_service(url: str, images: list[Path], question: str, a: str, b: str, options: "Options") -> "JudgeResponse":
     from service.client import Client
 
-    with Client(url) as client:
+    with Client(url, api_key=read_api_key()) as client:
         return client.judge(images, question=question, a=a, b=b, **options)
+
+
+def read_api_key() -> str | None:
+    """The key of the caller for a service that wants one."""
+    return os.environ.get("GENRM_API_KEY") or None
 
 
 async def _judge_here(
@@ -133,7 +140,7 @@ async def _judge_here(
     from service.app import create_app
     from service.client import AsyncClient
 
-    app = create_app(settings)
+    app = create_app(settings.model_copy(update={"api_keys": None, "api_keys_file": None}))  # nobody else can ask it
     async with app.router.lifespan_context(app), AsyncClient(transport=ASGITransport(app)) as client:
         await app.state.lifecycle.wait_until_loaded()
         return await client.judge(images, question=question, a=a, b=b, **options)
@@ -169,7 +176,7 @@ def verify(
                 raise typer.BadParameter(f"{name} has no effect on a running service; drop it, or drop --url.")
         from service.client import Client
 
-        with Client(url) as client:
+        with Client(url, api_key=read_api_key()) as client:
             found = client.verify(image, text)
             picture = client.annotate(image, text) if annotated is not None else b""
     else:

@@ -23,6 +23,8 @@ def build_error_response(error: BaseException, record: RequestRecord) -> Respons
     """The answer to a request that ended in `error`."""
     failure = note_failure(error, record)
     headers = {} if failure.retry_after_seconds is None else {"Retry-After": str(failure.retry_after_seconds)}
+    if failure.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
     return Response(render_error(failure), status_code=failure.status, media_type="application/json", headers=headers)
 
 

@@ -22,28 +22,36 @@ from genrm.errors import (
 Code = Literal[
     "body_too_large",
     "client_closed_request",
+    "deadline_exceeded",
     "engine_failed",
     "image_too_large",
     "internal_error",
+    "invalid_api_key",
     "invalid_image",
     "invalid_json",
     "invalid_multipart",
     "invalid_value",
     "method_not_allowed",
+    "missing_api_key",
     "missing_field",
     "model_not_found",
     "no_experts",
     "not_found",
     "not_ready",
+    "overloaded",
+    "rate_limited",
     "remote_image_refused",
     "shutting_down",
     "text_too_long",
     "too_many_images",
+    "too_many_requests_at_once",
     "unknown_field",
     "unsupported_media_type",
 ]
 
 HTTP_STATUS: dict[Code, int] = {
+    "invalid_api_key": 401,
+    "missing_api_key": 401,
     "not_found": 404,
     "model_not_found": 404,
     "no_experts": 404,
@@ -60,24 +68,42 @@ HTTP_STATUS: dict[Code, int] = {
     "missing_field": 422,
     "remote_image_refused": 422,
     "unknown_field": 422,
+    "rate_limited": 429,
+    "too_many_requests_at_once": 429,
     "client_closed_request": 499,  # nobody reads it; it is what logs and metrics show
     "internal_error": 500,
     "engine_failed": 503,
     "not_ready": 503,
+    "overloaded": 503,
     "shutting_down": 503,
+    "deadline_exceeded": 504,
 }
 assert set(HTTP_STATUS) == set(get_args(Code))
 
 MEANING: dict[int, str] = {
+    401: "The service wants an API key, and none came or it is not one that counts.",
     404: "Nothing lies at this URL, no model of that name is served, or no vision experts are loaded.",
     405: "The URL exists and does not take this method.",
     413: "The body, an image or a text is over its limit.",
     415: "The body is neither JSON nor a form, or an image is not a PNG, JPEG, WebP or GIF that can be read.",
     422: "The request is malformed; `param` names the field.",
+    429: "This key has used up what it may ask for, per minute or at once; `Retry-After` says when to ask again.",
     500: "A bug in the service. Its log has the details under the request id.",
-    503: "The model is loading, the service is stopping, or the engine failed; `Retry-After` says when to ask again.",
+    503: "The model is loading, the service is stopping or has too much to do, or the engine failed; `Retry-After` "
+    "says when to ask again.",
+    504: "The request's time was over before its answer was ready.",
 }
 """What each status that a client can see means, for the documentation."""
+
+_TYPES = {
+    401: "authentication_error",
+    404: "not_found_error",
+    405: "not_found_error",
+    429: "rate_limit_error",
+    503: "unavailable_error",
+    504: "timeout_error",
+}
+"""Statuses with a coarse type of their own."""
 
 
 class StartError(GenRMError, RuntimeError):
@@ -123,10 +149,8 @@ class Failure:
     @property
     def type(self) -> str:
         """The coarse class of error, as OpenAI's clients know it."""
-        if self.status in (404, 405):
-            return "not_found_error"
-        if self.status == 503:
-            return "unavailable_error"
+        if self.status in _TYPES:
+            return _TYPES[self.status]
         return "invalid_request_error" if self.status < 500 else "internal_error"
 
 

@@ -60,8 +60,9 @@ class ServiceError(GenRMError, RuntimeError):
     """The service refused a request, failed, or could not be reached.
 
     `status` is the HTTP status, None when there was no whole answer. `type`, `code` and `param` are those of the error
-    body; without one `code` is `connection_failed`, `timed_out` or `not_understood`. What may go well later: status 503
-    and, without a status, the codes `connection_failed` and `timed_out` and, from inside a stream, `engine_failed` and
+    body; without one `code` is `connection_failed`, `timed_out` or `not_understood`. `retry_after_seconds` is when the
+    service says to ask again. What may go well later: status 429, 503 and 504 and, without a status, the codes
+    `connection_failed` and `timed_out` and, from inside a stream, `deadline_exceeded`, `engine_failed` and
     `shutting_down`. The rest will not.
     """
 
@@ -74,6 +75,7 @@ class ServiceError(GenRMError, RuntimeError):
         param: str | None = None,
         status: int | None = None,
         request_id: str | None = None,
+        retry_after_seconds: int | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -82,6 +84,7 @@ class ServiceError(GenRMError, RuntimeError):
         self.param = param
         self.status = status
         self.request_id = request_id
+        self.retry_after_seconds = retry_after_seconds
 
 
 def check_url(url: str) -> str:
@@ -100,6 +103,21 @@ def check_url(url: str) -> str:
             "http://127.0.0.1:8000."
         )
     return url
+
+
+def build_headers(api_key: str | None) -> dict[str, str]:
+    """Headers of every request. Raises ServiceError, without repeating the key, if it cannot stand in one."""
+    if api_key is None:
+        return {}
+    api_key = api_key.strip()  # of a file's last line end, for instance
+    if not (api_key.isascii() and api_key.isprintable() and api_key):
+        raise ServiceError(
+            "The API key is empty or has characters that a header cannot carry; printable ASCII is allowed. Pass it as "
+            "it was given out.",
+            type="authentication_error",
+            code="invalid_api_key",
+        )
+    return {"Authorization": f"Bearer {api_key}"}
 
 
 def build_form(
@@ -219,6 +237,7 @@ def read_error(response: httpx.Response) -> ServiceError:
         param=detail.param,
         status=response.status_code,
         request_id=response.headers.get("X-Request-Id"),
+        retry_after_seconds=int(wait) if (wait := response.headers.get("Retry-After", "")).isdecimal() else None,
     )
 
 

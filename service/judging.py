@@ -11,6 +11,7 @@ from genrm.evidence import ExpertUse
 from genrm.judge import Judge, JudgeOptions
 from genrm.prompts import PROMPT_VERSION
 from genrm.types import Comparison, Response, Verdict
+from service.deadline import NO_DEADLINE, Deadline
 from service.errors import RefusalError
 from service.metrics import Metrics
 from service.request_record import RequestRecord
@@ -26,7 +27,7 @@ OnCritique = Callable[[Response, str], None]
 class Judging:
     """A judgement that is ready to run: everything the request asked for has been checked and decoded.
 
-    media_seconds: what decoding the images took.
+    media_seconds: what decoding the images took. deadline: when the judgement is dropped.
     """
 
     judge: Judge
@@ -37,9 +38,10 @@ class Judging:
     settings: Settings
     metrics: Metrics
     record: RequestRecord
+    deadline: Deadline = NO_DEADLINE
 
     async def run(self, on_critique: OnCritique | None = None) -> JudgeResponse:
-        """Judge, count, and wrap. Raises what `Judge.judge` raises."""
+        """Judge, count, and wrap. Raises what `Judge.judge` raises, and RefusalError when the deadline has passed."""
         fields = self.fields
         comparison = Comparison(
             images=self.images, question=fields.question, response_a=fields.response_a, response_b=fields.response_b
@@ -53,7 +55,8 @@ class Judging:
             experts=fields.experts or self.settings.expert_use,
         )
         with self.metrics.running.track_inprogress():
-            verdict = await self.judge.judge(comparison, options, on_text=on_critique)
+            async with self.deadline.enforce():
+                verdict = await self.judge.judge(comparison, options, on_text=on_critique)
         response = self._wrap(verdict)
         self.metrics.observe_verdict(response)
         self.record.facts |= {

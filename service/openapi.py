@@ -11,7 +11,8 @@ from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
 from genrm.prompts import PROMPT_VERSION
-from service.errors import HTTP_STATUS, MEANING, Code, Failure
+from service.error_examples import render_error_example
+from service.errors import HTTP_STATUS, MEANING, Code
 from service.rerank_schemas import RerankRequest, RerankResponse
 from service.schemas import (
     CritiqueDelta,
@@ -90,87 +91,6 @@ EXAMPLE_RESPONSE = {
     "usage": {"prompt_tokens": 262, "completion_tokens": 82, "cached_tokens": 96},
     "timings_ms": {"queue": 0.4, "media": 1.2, "experts": 0.0, "engine": 180.5, "total": 184.0},
 }
-
-_EXAMPLE_ERRORS: dict[Code, tuple[str, str | None]] = {
-    "no_experts": (
-        (
-            "This service has no vision experts, so nothing can be verified. Start it with GENRM_EXPERTS, e.g. "
-            "GENRM_EXPERTS=grounding-dino:IDEA-Research/grounding-dino-base."
-        ),
-        None,
-    ),
-    "not_found": ("There is nothing at GET /v1/judges. GET /docs lists what there is.", None),
-    "model_not_found": (
-        "The model 'gpt' is not served here; served: judge. Name that, or leave 'model' out.",
-        "model",
-    ),
-    "method_not_allowed": ("GET /v1/judge is not possible; this URL takes POST. Use that.", None),
-    "body_too_large": (
-        (
-            "The request body is 99,614,720 bytes long; the limit is 33,554,432 bytes. Send smaller or fewer images, "
-            "or raise GENRM_MAX_BODY_BYTES."
-        ),
-        None,
-    ),
-    "image_too_large": (
-        "Image is 20000x20000 pixels (400.0 MP); the limit is 40 MP. Resize it, or raise GENRM_MAX_IMAGE_PIXELS.",
-        "image.url",
-    ),
-    "text_too_long": (
-        "Response A has 100,000 characters; the limit is 20,000. Shorten it, or raise GENRM_MAX_TEXT_CHARACTERS.",
-        "response_a",
-    ),
-    "too_many_images": ("The request has 9 images; the limit is 8. Send fewer, or raise GENRM_MAX_IMAGES.", "images"),
-    "invalid_image": (
-        "The file is not an image of an accepted kind; PNG, JPEG, WebP and GIF are. Convert it to one of them.",
-        "image.url",
-    ),
-    "unsupported_media_type": (
-        (
-            "The body's content type is 'text/plain'; application/json and multipart/form-data are allowed. Set the "
-            "Content-Type header to what the body is."
-        ),
-        None,
-    ),
-    "invalid_json": (
-        "The body is not valid JSON. Send an object in UTF-8, or a multipart form with its content type.",
-        None,
-    ),
-    "invalid_multipart": (
-        "The body is not a valid multipart form. Let an HTTP library build it, boundary included.",
-        None,
-    ),
-    "invalid_value": ("Field 'samples' was given the string 'many'; it takes an integer. Correct it.", "samples"),
-    "missing_field": ("Field 'question' is missing. Add it.", "question"),
-    "remote_image_refused": (
-        (
-            "The image is a remote URL (https://example.com/dog.png); this service fetches nothing. Send the picture "
-            "itself: a data URL 'data:image/png;base64,…', or a file in a multipart form."
-        ),
-        "image.url",
-    ),
-    "unknown_field": ("Field 'answer_a' does not exist in this version. Remove it.", "answer_a"),
-    "internal_error": ("The service failed on this request. Its log has the reason under this request id.", None),
-    "engine_failed": (
-        (
-            "The model failed on this request, which is well formed. Send it again; if that fails too, the service's "
-            "log has the reason under this request id."
-        ),
-        None,
-    ),
-    "not_ready": ("The model (the shipped judge) is not loaded yet. Ask again later; /readyz says when.", None),
-    "shutting_down": (
-        "This replica is stopping and takes nothing new. Send the request to another one, or again in a second.",
-        None,
-    ),
-}
-
-
-def _render_example(code: Code) -> dict[str, Any]:
-    message, param = _EXAMPLE_ERRORS[code]
-    failure = Failure(code=code, message=message, param=param)
-    return {"error": {"type": failure.type, "message": message, "param": param, "code": code}}
-
 
 JUDGE_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
@@ -259,6 +179,17 @@ RERANK_BODY: dict[str, Any] = {
 }
 
 
+_SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, where the service wants one."},
+    "header": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-Api-Key",
+        "description": "The same key, written otherwise.",
+    },
+}
+
+
 def install_schema(app: FastAPI) -> None:
     """Make `app.openapi()` add the schemas that the framework can not know of."""
     generate = app.openapi
@@ -266,6 +197,8 @@ def install_schema(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         document = generate()
         document["components"]["schemas"] |= _build_schemas()
+        document["components"]["securitySchemes"] = _SECURITY_SCHEMES
+        document["security"] = [{}, *({name: []} for name in _SECURITY_SCHEMES)]
         judging = document["paths"]["/v1/judge"]["post"]["responses"]
         judging["200"]["content"]["application/json"]["example"] = EXAMPLE_RESPONSE
         for path in ("/v1/judge", "/v1/rerank", "/v1/verify"):
@@ -279,7 +212,7 @@ def _add_error_examples(responses: dict[str, Any]) -> None:
     """Put an example of every kind of error in place: the framework would drop their null values."""
     for status in MEANING:
         codes = [code for code in get_args(Code) if HTTP_STATUS[code] == status]
-        examples = {code: {"value": _render_example(code)} for code in codes}
+        examples = {code: {"value": render_error_example(code)} for code in codes}
         responses[str(status)]["content"]["application/json"]["examples"] = examples
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from service.commands import AdapterOption, DeviceOption, EngineUrlOption, ExpertsOption, ModelOption
+from service.commands import AdapterOption, DeviceOption, EngineUrlOption, ExpertsOption, ModelOption, read_api_key
 
 if TYPE_CHECKING:
     from service.exchange import RankOptions
@@ -57,7 +57,7 @@ def rank(
 
         if model is not None:
             options["model"] = model
-        with Client(url) as client:
+        with Client(url, api_key=read_api_key()) as client:
             ranking = client.rerank(images, question=question, candidates=texts, **options)
     else:
         from service.settings import load_settings
@@ -106,7 +106,7 @@ async def _rank_here(
     from service.app import create_app
     from service.client import AsyncClient
 
-    app = create_app(settings)
+    app = create_app(settings.model_copy(update={"api_keys": None, "api_keys_file": None}))  # nobody else can ask it
     async with app.router.lifespan_context(app), AsyncClient(transport=ASGITransport(app)) as client:
         await app.state.lifecycle.wait_until_loaded()
         return await client.rerank(images, question=question, candidates=texts, **options)

@@ -30,7 +30,7 @@ _logger = logging.getLogger(__name__)
 
 
 class RequestLog:
-    """ASGI middleware, the outermost of the application's own."""
+    """ASGI middleware, outside of all that answers."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app

@@ -28,7 +28,13 @@ class RewardInputError(ValueError):
     """A prompt of the trainer has no image or no text. The message says which; mend the dataset."""
 
 
-def ranking_reward(url: str = DEFAULT_URL, *, timeout_seconds: float = 600.0, **options: Unpack[RankOptions]) -> Reward:
+def ranking_reward(
+    url: str = DEFAULT_URL,
+    *,
+    api_key: str | None = None,
+    timeout_seconds: float = 600.0,
+    **options: Unpack[RankOptions],
+) -> Reward:
     """An asynchronous reward function that asks a running service.
 
     options: as of `Client.rerank`, e.g. `strategy="swiss"` or `mode="fast"`. The function takes `prompts` and
@@ -49,7 +55,7 @@ def ranking_reward(url: str = DEFAULT_URL, *, timeout_seconds: float = 600.0, **
         asked = [(_question_of(prompt), _pictures_of(prompt, columns, index)) for index, prompt in enumerate(prompts)]
         texts = [_text_of(completion) for completion in completions]
         groups = [list(members) for _, members in groupby(range(len(asked)), key=lambda index: _key(asked[index]))]
-        async with AsyncClient(url, timeout_seconds=timeout_seconds) as client:
+        async with AsyncClient(url, api_key=api_key, timeout_seconds=timeout_seconds) as client:
 
             async def rank(members: Sequence[int]) -> list[float | None]:
                 question, pictures = asked[members[0]]

@@ -8,7 +8,7 @@ says what the setting *does*.
 import difflib
 import os
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -30,6 +30,38 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on. `0.0.0.0` opens the service to the network.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on. 0 takes a free one and prints it.")
+
+    api_keys_file: str | None = Field(
+        None,
+        description="File of API keys, one a line: `name:sha256-hex`, then options such as `:requests_per_minute=60"
+        ":max_concurrent=4`; `vl-genrm keys new NAME` makes one. It is read again when it changes. With it, every path "
+        "but `/livez`, `/readyz`, `/health` and `/metrics` needs a key.",
+    )
+    api_keys: SecretStr | None = Field(
+        None,
+        description="API keys of a small set-up, `name:key,name:key`, with the same effect as a file. Never logged.",
+    )
+    requests_per_minute: int | None = Field(
+        None, ge=1, description="Most requests per minute and key, unless its line says otherwise. Above: 429."
+    )
+    max_concurrent_per_key: int | None = Field(
+        None, ge=1, description="Most requests of one key at once, unless its line says otherwise. Above: 429."
+    )
+    max_queue: int = Field(
+        256, ge=1, description="Most judgements and verifications waiting or running at once. Above: 503, unread."
+    )
+    max_queue_seconds: float = Field(
+        30.0,
+        gt=0,
+        description="Longest wait that a new one may expect, by what waits and how fast this replica was lately. "
+        "Above: 503, unread.",
+    )
+    request_timeout_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="How long after its arrival a judgement or verification is dropped and answered with 504. A "
+        "request may ask for less (`X-Request-Timeout-Seconds`).",
+    )
 
     model: str | None = Field(
         None,
@@ -201,5 +233,6 @@ def _describe(problem: Mapping[str, Any]) -> str:
     known = Settings.model_fields
     if name not in known:
         return f"{name} is not a setting. Known: {', '.join(known)}."
-    given = "a value that is not shown" if "key" in name else repr(problem["input"])
+    is_secret = SecretStr in get_args(known[name].annotation)
+    given = "a value that is not shown" if is_secret else repr(problem["input"])
     return f"{PREFIX}{name.upper()} is {given}: {problem['msg']}. Set the variable or the flag to an allowed value."

@@ -28,6 +28,7 @@ _ALLOWED = {
     "finite_number": "a finite number",
     "float_parsing": "a number",
     "float_type": "a number",
+    "greater_than": "a number above {gt}",
     "greater_than_equal": "a number of at least {ge}",
     "int_from_float": "an integer",
     "int_parsing": "an integer",

@@ -5,7 +5,7 @@ import time
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from service.access import AppLifecycle, AppMetrics, AppSettings
+from service.access import ADMITTED, AppLifecycle, AppMetrics, AppSettings, RequestDeadline
 from service.connection import run_while_connected
 from service.incoming import read_judge_request
 from service.intake import decode_pictures
@@ -23,8 +23,11 @@ router = APIRouter(tags=["judge"])
     response_class=Response,
     responses=JUDGE_RESPONSES,
     openapi_extra={"requestBody": JUDGE_BODY},
+    dependencies=[ADMITTED],
 )
-async def judge(request: Request, lifecycle: AppLifecycle, settings: AppSettings, metrics: AppMetrics) -> Response:
+async def judge(
+    request: Request, lifecycle: AppLifecycle, settings: AppSettings, metrics: AppMetrics, deadline: RequestDeadline
+) -> Response:
     """Say which of two responses to a question about an image is better, with a critique and a probability.
 
     Both orders of the responses are read, so exchanging A and B mirrors the answer. Send JSON with the image as a data
@@ -32,13 +35,15 @@ async def judge(request: Request, lifecycle: AppLifecycle, settings: AppSettings
     `critique` while the critiques are written, then one event `verdict` (or `error`).
     """
     ready_judge = lifecycle.require_judge()
-    incoming = await read_judge_request(request, settings)
+    async with deadline.enforce():
+        incoming = await read_judge_request(request, settings)
     fields = incoming.fields
     require_model(fields.model, lifecycle.model_names)
     require_experts(fields.experts, ready_judge)
     ready_judge.check_texts(fields.question, fields.response_a, fields.response_b)
     started = time.perf_counter()
-    images = await decode_pictures(incoming.pictures, limits=settings.image_limits)
+    async with deadline.enforce():
+        images = await decode_pictures(incoming.pictures, limits=settings.image_limits)
     judging = Judging(
         judge=ready_judge,
         model=lifecycle.model_names[0],
@@ -48,6 +53,7 @@ async def judge(request: Request, lifecycle: AppLifecycle, settings: AppSettings
         settings=settings,
         metrics=metrics,
         record=get_record(request),
+        deadline=deadline,
     )
     if fields.stream:
         return VerdictStream(judging)

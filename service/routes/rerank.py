@@ -5,7 +5,8 @@ import time
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from service.access import AppLifecycle, AppMetrics, AppSettings
+from genrm.best_of_n import count_most_at_once
+from service.access import ADMITTED, AppAdmission, AppLifecycle, AppMetrics, AppSettings, RequestDeadline
 from service.connection import run_while_connected
 from service.incoming import read_rerank_request
 from service.intake import decode_pictures
@@ -23,10 +24,18 @@ router = APIRouter(tags=["rerank"])
     response_class=Response,
     responses=RERANK_RESPONSES,
     openapi_extra={"requestBody": RERANK_BODY},
+    dependencies=[ADMITTED],
 )
-@router.post("/rerank", include_in_schema=False)
-@router.post("/v2/rerank", include_in_schema=False)
-async def rerank(request: Request, lifecycle: AppLifecycle, settings: AppSettings, metrics: AppMetrics) -> Response:
+@router.post("/rerank", include_in_schema=False, dependencies=[ADMITTED])
+@router.post("/v2/rerank", include_in_schema=False, dependencies=[ADMITTED])
+async def rerank(
+    request: Request,
+    lifecycle: AppLifecycle,
+    settings: AppSettings,
+    metrics: AppMetrics,
+    admission: AppAdmission,
+    deadline: RequestDeadline,
+) -> Response:
     """Say which of several answers to a question about images is best (Best-of-N).
 
     Pairs of candidates are judged in both orders, and Bradley-Terry strengths fitted to the probabilities give the
@@ -34,27 +43,32 @@ async def rerank(request: Request, lifecycle: AppLifecycle, settings: AppSetting
     judgements had in common and was computed once.
     """
     judge = lifecycle.require_judge()
-    fields = await read_rerank_request(request, settings)
+    async with deadline.enforce():
+        fields = await read_rerank_request(request, settings)
     require_model(fields.model, lifecycle.model_names)
     require_experts(fields.experts, judge)
     pictures = collect_pictures(fields)
-    started = time.perf_counter()
-    images = await decode_pictures(pictures, limits=settings.image_limits)
-    media_seconds = time.perf_counter() - started
     record = get_record(request)
-    ranking = await run_while_connected(
-        request.receive,
-        run_ranking(
-            judge,
-            fields,
-            images,
-            model=lifecycle.model_names[0],
-            media_seconds=media_seconds,
-            started=record.started,
-            settings=settings,
-            metrics=metrics,
-        ),
-    )
+    most_at_once = count_most_at_once(len(fields.documents), strategy=fields.strategy, budget=fields.budget)
+    with admission.admit(max(0, most_at_once - 1)):  # one is admitted already
+        started = time.perf_counter()
+        async with deadline.enforce():
+            images = await decode_pictures(pictures, limits=settings.image_limits)
+        media_seconds = time.perf_counter() - started
+        async with deadline.enforce():
+            ranking = await run_while_connected(
+                request.receive,
+                run_ranking(
+                    judge,
+                    fields,
+                    images,
+                    model=lifecycle.model_names[0],
+                    media_seconds=media_seconds,
+                    started=record.started,
+                    settings=settings,
+                    metrics=metrics,
+                ),
+            )
     record.facts |= {
         "mode": fields.mode,
         "images": len(images),

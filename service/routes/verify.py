@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from service.access import AppLifecycle, AppSettings
+from service.access import ADMITTED, AppLifecycle, AppSettings, RequestDeadline
 from service.connection import run_while_connected
 from service.incoming import read_verify_request
 from service.intake import decode_pictures
@@ -24,11 +24,13 @@ router = APIRouter(tags=["verify"])
     response_class=Response,
     responses=VERIFY_RESPONSES,
     openapi_extra={"requestBody": VERIFY_BODY},
+    dependencies=[ADMITTED],
 )
 async def verify(
     request: Request,
     lifecycle: AppLifecycle,
     settings: AppSettings,
+    deadline: RequestDeadline,
     annotated: Annotated[
         Literal["png"] | None, Query(description="`png`: answer with the first picture, boxes and claims drawn on it.")
     ] = None,
@@ -39,11 +41,12 @@ async def verify(
     is `unchecked`, never absent.
     """
     panel = lifecycle.require_panel()
-    incoming = await read_verify_request(request, settings)
-    started = time.perf_counter()
-    images = await decode_pictures(incoming.pictures, limits=settings.image_limits)
-    media_ms = 1000 * (time.perf_counter() - started)
-    found = await run_while_connected(request.receive, run_verification(panel, images, incoming.fields))
+    async with deadline.enforce():
+        incoming = await read_verify_request(request, settings)
+        started = time.perf_counter()
+        images = await decode_pictures(incoming.pictures, limits=settings.image_limits)
+        media_ms = 1000 * (time.perf_counter() - started)
+        found = await run_while_connected(request.receive, run_verification(panel, images, incoming.fields))
     record = get_record(request)
     record.facts |= {
         "images": len(images),

@@ -126,6 +126,37 @@ async def test_the_asyncio_client_does_the_same(live: LiveServer, make_image: Ma
     assert (refusal.value.status, refusal.value.code) == (415, "invalid_image")
 
 
+async def test_a_key_opens_a_service_that_wants_one(serve: Serve, make_image: MakeImage) -> None:
+    key = "a-long-enough-key-1"
+    with serve(api_keys=f"alice:{key}") as live:
+        with Client(live.url, api_key=f"{key}\n") as client:
+            client.judge(make_image(), question=QUESTION, a=ONE, b=THREE)
+            assert list(client.stream(make_image(), question=QUESTION, a=ONE, b=THREE))
+        async with AsyncClient(live.url, api_key=key) as client_of_loop:
+            assert await client_of_loop.models()
+        with Client(live.url, api_key="another") as client, pytest.raises(ServiceError) as refusal:
+            client.models()
+    assert (refusal.value.status, refusal.value.code) == (401, "invalid_api_key")
+
+
+@pytest.mark.parametrize("key", ["", " ", "schlüssel-zum-dienst", "two\nlines"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_repeated(key: str) -> None:
+    with pytest.raises(ServiceError, match="printable ASCII") as refusal:
+        Client("http://x", api_key=key)
+    assert not key.strip() or key not in str(refusal.value)
+
+
+def test_an_error_says_when_to_ask_again(serve: Serve, make_image: MakeImage) -> None:
+    key = "a-long-enough-key-1"
+    with serve(api_keys=f"alice:{key}", requests_per_minute=1) as live, Client(live.url, api_key=key) as client:
+        client.models()
+        with pytest.raises(ServiceError) as refusal:
+            client.judge(make_image(), question=QUESTION, a=ONE, b=THREE)
+    assert (refusal.value.status, refusal.value.code) == (429, "rate_limited")
+    assert refusal.value.retry_after_seconds is not None
+    assert 1 <= refusal.value.retry_after_seconds <= 60
+
+
 def test_a_service_that_is_not_there_is_told_with_the_remedy() -> None:
     with Client("http://127.0.0.1:9") as client, pytest.raises(ServiceError, match="vl-genrm serve") as failure:
         client.models()

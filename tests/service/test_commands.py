@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from service.settings import Settings
-    from tests.service.conftest import LiveServer, MakeImage
+    from tests.service.conftest import LiveServer, MakeImage, Serve
 
 TEXTS = ["--question", "How many discs?", "--a", "One.", "--b", "Three."]
 
@@ -74,6 +74,26 @@ def test_json_is_the_service_s_own(
     assert run("judge", photo, *TEXTS, "--json") == 0
     verdict = JudgeResponse.model_validate_json(capsys.readouterr().out)
     assert verdict.model == "fake"
+
+
+def test_a_service_that_wants_a_key_gets_it_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, serve: Serve, photo: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serve(api_keys="alice:a-long-enough-key-1") as live:
+        assert run("judge", photo, *TEXTS, "--url", live.url) == 1
+        assert "wants one" in capsys.readouterr().err
+        monkeypatch.setenv("GENRM_API_KEY", "a-long-enough-key-1")
+        assert run("judge", photo, *TEXTS, "--url", live.url) == 0
+        assert run("verify", photo, "--text", "There is a disc.", "--url", live.url) == 1
+        assert "no vision experts" in capsys.readouterr().err
+
+
+def test_keys_of_the_service_do_not_keep_a_person_from_judging_here(
+    monkeypatch: pytest.MonkeyPatch, photo: str
+) -> None:
+    use_fake_engine(monkeypatch, FakeEngine())
+    monkeypatch.setenv("GENRM_API_KEYS", "alice:a-long-enough-key-1")
+    assert run("judge", photo, *TEXTS) == 0
 
 
 def test_options_of_the_model_become_settings(monkeypatch: pytest.MonkeyPatch, photo: str) -> None:

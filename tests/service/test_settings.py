@@ -84,6 +84,14 @@ def test_a_key_is_shown_by_no_representation(monkeypatch: pytest.MonkeyPatch) ->
     assert settings.engine_api_key.get_secret_value() == "top-secret"
 
 
+def test_a_key_that_is_refused_is_not_repeated_and_a_limit_of_keys_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StartError, match="GENRM_API_KEYS is a value that is not shown"):
+        load_settings(api_keys=["top-secret"])
+    monkeypatch.setenv("GENRM_MAX_CONCURRENT_PER_KEY", "0")
+    with pytest.raises(StartError, match="GENRM_MAX_CONCURRENT_PER_KEY is '0'"):
+        load_settings()
+
+
 def test_a_misspelt_variable_is_told_with_the_right_spelling() -> None:
     sentences = find_misspelt({"GENRM_MAX_TOKEN": "5", "GENRM_MAX_TOKENS": "5", "GENRM_SERVICE_HOST": "x", "PATH": "y"})
     assert sentences == ["GENRM_MAX_TOKEN is not a setting and has no effect; did you mean GENRM_MAX_TOKENS?"]

@@ -1,0 +1,135 @@
+"""How many judgements a replica takes on before it says no: by their number, and by how long a new one would wait.
+
+Not about HTTP, and not about whose request it is (`service.quota`). Refusing early is kinder than queueing: a caller
+who is told at once can go to another replica, and nothing has been read or decoded for it.
+"""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from service.errors import RefusalError
+
+_HALF_LIFE_SECONDS = 30.0
+"""Of what was measured: after so much busy time it counts half."""
+_MAX_RETRY_SECONDS = 600
+
+
+@dataclass(kw_only=True)
+class Place:
+    """One admission. is_completed: whether, at its end, the work was done; what was dropped says nothing of speed."""
+
+    is_completed: bool = True
+
+
+class Throughput:
+    """Seconds per completed judgement, over the time in which there was any work.
+
+    It is 1 / throughput and not latency: of a replica that finishes ten in a second side by side, a tenth of a second.
+    Time in which nothing is completed counts as well, so a replica that hangs is soon believed to be slow. Work that
+    came one at a time makes it look slower than it would be under load, never faster.
+    """
+
+    def __init__(self) -> None:
+        self._busy_seconds = 0.0
+        self._num_completed = 0.0
+
+    def pass_time(self, seconds: float) -> None:
+        """Note time in which there was work."""
+        kept = 0.5 ** (seconds / _HALF_LIFE_SECONDS)
+        self._busy_seconds = self._busy_seconds * kept + seconds
+        self._num_completed *= kept
+
+    def complete(self, num_judgements: int) -> None:
+        """Note judgements that are done."""
+        self._num_completed += num_judgements
+
+    @property
+    def seconds_per_judgement(self) -> float:
+        """The mean; 0 until something is known."""
+        return self._busy_seconds / self._num_completed if self._num_completed else 0.0
+
+
+class Admission:
+    """Counts the judgements that wait or run, and refuses more when there are too many or they would wait too long.
+
+    max_queue: most judgements at once. max_wait_seconds: longest expected wait of a new one. num_side_by_side: how many
+    the engine is known to run without any of them waiting. clock: seconds, never going back. For one event loop: its
+    methods are not safe in threads.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_queue: int,
+        max_wait_seconds: float,
+        num_side_by_side: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.num_admitted = 0
+        self._max_queue = max_queue
+        self._max_wait_seconds = max_wait_seconds
+        self._num_side_by_side = num_side_by_side
+        self._clock = clock
+        self._throughput = Throughput()
+        self._counted_until = clock()
+
+    @property
+    def expected_wait_seconds(self) -> float:
+        """How long a judgement that comes now would wait, by what was measured; 0 while nothing is known."""
+        self._count_time()
+        num_waiting = max(0, self.num_admitted - self._num_side_by_side)
+        return num_waiting * self._throughput.seconds_per_judgement
+
+    @contextlib.contextmanager
+    def admit(self, num_judgements: int = 1) -> Iterator[Place]:
+        """Take judgements on for as long as the block runs.
+
+        num_judgements: how many a request stands for. An exception that leaves the block means that they were not
+        completed. Raises RefusalError, with when to ask again, if they are too many.
+        """
+        self._check(num_judgements)
+        self.num_admitted += num_judgements
+        place = Place()
+        try:
+            yield place
+        except BaseException:
+            place.is_completed = False
+            raise
+        finally:
+            self._count_time()
+            self.num_admitted -= num_judgements
+            if place.is_completed:
+                self._throughput.complete(num_judgements)
+
+    def _check(self, num_judgements: int) -> None:
+        wait_seconds = self.expected_wait_seconds
+        if self.num_admitted + num_judgements > self._max_queue:
+            raise _refuse(
+                f"This replica has {self.num_admitted:,} judgements waiting or running and takes {self._max_queue:,} "
+                "at most (GENRM_MAX_QUEUE).",
+                wait_seconds,
+            )
+        if wait_seconds > self._max_wait_seconds:
+            raise _refuse(
+                f"A judgement would wait about {wait_seconds:.0f} s here; the limit is {self._max_wait_seconds:g} s "
+                "(GENRM_MAX_QUEUE_SECONDS).",
+                wait_seconds,
+            )
+
+    def _count_time(self) -> None:
+        """Let the time since the last call count, if there was work in it."""
+        now = self._clock()
+        if self.num_admitted:
+            self._throughput.pass_time(now - self._counted_until)
+        self._counted_until = now
+
+
+def _refuse(why: str, wait_seconds: float) -> RefusalError:
+    return RefusalError(
+        "overloaded",
+        f"{why} Send the request to another replica, or again when Retry-After says.",
+        retry_after_seconds=max(1, math.ceil(min(_MAX_RETRY_SECONDS, wait_seconds))),
+    )
