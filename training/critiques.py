@@ -241,6 +241,7 @@ async def _draft(
 ) -> list[tuple[tuple[Pair, Response], Prompt, str]]:
     """Different texts that end with the verdict marker, with the unguided prompt that each is to follow."""
     if config.style == "none":
+        counts["written"] += len(prompts)
         return [((pair, first), prompt, MARKER) for pair, first, prompt in prompts]
     guided = [
         prompt

@@ -79,6 +79,12 @@ async def test_convincing_critiques_are_kept_for_both_orders_with_the_gold_verdi
     assert counts["convincing"] == 8  # the same text twice counts once
 
 
+async def test_bare_verdicts_are_counted_as_written(make_pairs: MakePairs) -> None:
+    kept, counts = await write_critiques(Writer(), make_pairs(2), config(style="none"), seed=0)
+    assert {item.text for item in kept} == {"Verdict: First", "Verdict: Second"}
+    assert (counts["written"], counts["convincing"]) == (4, 4)
+
+
 async def test_a_reader_who_is_not_convinced_refuses(make_pairs: MakePairs) -> None:
     kept, counts = await write_critiques(Writer(believes=0.4), make_pairs(3), config(per_order=1), seed=0)
     assert kept == []
