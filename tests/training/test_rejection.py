@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +115,26 @@ def test_critiques_that_do_not_say_what_differs_are_not_learned(
     rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Training(monkeypatch, [0.5], engine=FakeEngine())
-    with pytest.raises(AllRejectedError, match=r"None of 80 critiques .* \(80 did not name what differs\)"):
+    with pytest.raises(AllRejectedError, match=r"None of 80 critiques .* \(difference not named: 80, "):
         run(rows_file, tmp_path / "out", "must_name_difference=true")
+
+
+def test_critiques_that_experts_contradict_are_not_learned(
+    rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The experts of these rows found a dog; an engine that denies it teaches nothing."""
+    engine = FakeEngine()
+    complete = FakeEngine.complete
+
+    async def deny(self: FakeEngine, *arguments: Any, **options: Any) -> list[Completion]:
+        return [
+            replace(each, text=f"There is no dog.\n{each.text}") for each in await complete(self, *arguments, **options)
+        ]
+
+    monkeypatch.setattr(FakeEngine, "complete", deny)
+    Training(monkeypatch, [0.5], engine=engine)
+    with pytest.raises(AllRejectedError, match="contradicted by experts: 80"):
+        run(rows_file, tmp_path / "out")
 
 
 def test_an_engine_without_probabilities_is_refused_before_it_samples(
