@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from PIL.Image import Image
 
 from genrm.errors import InvalidComparisonError
+from genrm.evidence import is_conflict
 from genrm.judge import Judge, JudgeOptions
 from genrm.prompts import neutralise
 from genrm.ranking import Pair, Strategy, StrategyChoice, choose_strategy, count_judgements, load_solver, rank
-from genrm.types import Comparison, Evidence, Sighting, Timings, Usage, Verdict
+from genrm.types import Comparison, Evidence, EvidencePair, Sighting, Timings, Usage, Verdict
 
 _MAX_COMPARISONS_PER_CALL = 32
 _MAX_CALLS_AT_ONCE = 2
@@ -80,43 +81,50 @@ async def rank_candidates(
         judge.check_text(text, name=f"Candidate {index}", param=f"documents[{index}]")
     if not images:
         raise InvalidComparisonError("The question has no image; at least one is needed. Send one.", param="query")
-    firsts: dict[str, int] = {}
-    for index, text in enumerate(candidates):
-        firsts.setdefault(neutralise(text), index)
-    different = list(firsts.values())
-    choose_strategy(len(different), strategy=strategy, budget=budget)  # refuses before anything is spent
+    numbers = _number_texts(candidates)
+    texts = [candidates[numbers.index(number)] for number in range(max(numbers) + 1)]
+    choose_strategy(len(texts), strategy=strategy, budget=budget)  # refuses before anything is spent
     await asyncio.to_thread(load_solver)  # an import would hold up everybody else's work
-    matches = _Matches(judge, images, question, [candidates[index] for index in different], options)
+    matches = _Matches(judge, images, question, texts, options)
     await matches.look()
-    ranking = await rank(len(different), matches.compare, strategy=strategy, budget=budget)
-    place = {number: rank for rank, number in enumerate(ranking.order)}
-    number_of = {index: different.index(firsts[neutralise(text)]) for index, text in enumerate(candidates)}
+    ranking = await rank(len(texts), matches.compare, strategy=strategy, budget=budget)
     chances = ranking.win_probabilities()
     verdicts = list(matches.verdicts.values())
     consistent = [verdict.consistent for verdict in verdicts if verdict.consistent is not None]
     return BestOfN(
         standings=tuple(
-            matches.standing(number_of[index], index=index, win_probability=chances[number_of[index]])
-            for index in sorted(number_of, key=lambda index: (place[number_of[index]], index))
+            matches.standing(number, index=index, win_probability=chances[number])
+            for number in ranking.order
+            for index in range(len(candidates))
+            if numbers[index] == number
         ),
         strategy=ranking.strategy,
         verdicts=tuple(verdicts),
         num_judgements=ranking.num_judgements,
         num_abstained=sum(verdict.status == "abstained" for verdict in verdicts),
         consistency=sum(consistent) / len(consistent) if consistent else None,
-        cycles=tuple(tuple(different[number] for number in cycle) for cycle in ranking.cycles()),
+        cycles=tuple(tuple(numbers.index(number) for number in cycle) for cycle in ranking.cycles()),
         usage=matches.usage(),
         timings_ms=matches.timings(),
         warnings=matches.warnings,
     )
 
 
-def count_most_at_once(num_candidates: int, *, strategy: StrategyChoice = "auto", budget: int | None = None) -> int:
+def count_most_at_once(
+    candidates: Sequence[str], *, strategy: StrategyChoice = "auto", budget: int | None = None
+) -> int:
     """How many judgements of such a ranking the engine is given at once, at most. Raises as `rank_candidates` does."""
+    num_different = len(set(_number_texts(candidates)))
     return min(
-        count_judgements(num_candidates, strategy=strategy, budget=budget),
+        count_judgements(num_different, strategy=strategy, budget=budget),
         _MAX_CALLS_AT_ONCE * _MAX_COMPARISONS_PER_CALL,
     )
+
+
+def _number_texts(candidates: Sequence[str]) -> list[int]:
+    """By candidate the number of its text, from 0 in the order of first appearance; equal texts have one number."""
+    numbers: dict[str, int] = {}
+    return [numbers.setdefault(neutralise(text), len(numbers)) for text in candidates]
 
 
 @dataclass(slots=True)
@@ -159,7 +167,7 @@ class _Matches:
                 found = await self.judge.judge_all(
                     [self._comparison(pair) for pair in part], self.options, sightings=self.sightings
                 )
-            self.verdicts |= zip(part, found, strict=True)
+            self.verdicts |= {pair: self._with_evidence(pair, each) for pair, each in zip(part, found, strict=True)}
 
         starts = range(0, len(pairs), _MAX_COMPARISONS_PER_CALL)
         tasks = [asyncio.ensure_future(judge(pairs[start : start + _MAX_COMPARISONS_PER_CALL])) for start in starts]
@@ -203,6 +211,13 @@ class _Matches:
             engine=max((each.engine for each in timings), default=0.0),
             experts=1000 * self._expert_seconds,
         )
+
+    def _with_evidence(self, pair: Pair, verdict: Verdict) -> Verdict:
+        """The verdict as a single judgement would give it: with what experts found of both candidates."""
+        one, other = (self._evidence.get(number, ()) for number in pair)
+        evidence = EvidencePair(A=one, B=other)
+        conflict = is_conflict(evidence, verdict.preferred)
+        return verdict.model_copy(update={"evidence": evidence, "expert_conflict": conflict})
 
     def _comparison(self, pair: Pair) -> Comparison:
         one, other = pair

@@ -91,8 +91,8 @@ class _Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
-    """The prompts of one comparison, by the response that stands first."""
+class _PromptPair:
+    """The two prompts of one comparison, by the response that stands first."""
 
     prompts: Mapping[Response, Prompt]
 
@@ -200,7 +200,7 @@ class Judge:
         for comparison in comparisons:
             self.check(comparison)
         asked = {
-            index: _Reading(self._render(comparison, options, sightings))
+            index: self._render(comparison, options, sightings)
             for index, comparison in enumerate(comparisons)
             if neutralise(comparison.response_a) != neutralise(comparison.response_b)
         }
@@ -218,31 +218,31 @@ class Judge:
         on_text: Callable[[Response, str], None] | None,
     ) -> Verdict:
         """The verdict of all readings, without evidence."""
-        reading = _Reading(self._render(comparison, options, examination.sightings))
-        forward = None if on_text is None else _forward_first_samples(on_text, reading.orders)
-        [verdict] = await self._complete([reading], options, on_text=forward)
+        pair = self._render(comparison, options, examination.sightings)
+        forward = None if on_text is None else _forward_first_samples(on_text, pair.orders)
+        [verdict] = await self._complete([pair], options, on_text=forward)
         return verdict
 
     @staticmethod
-    def _render(comparison: Comparison, options: JudgeOptions, sightings: Sequence[Sighting]) -> dict[Response, Prompt]:
-        return {
-            first: render_prompt(comparison, first=first, mode=options.mode, sightings=sightings) for first in _ORDERS
-        }
+    def _render(comparison: Comparison, options: JudgeOptions, sightings: Sequence[Sighting]) -> "_PromptPair":
+        return _PromptPair(
+            {first: render_prompt(comparison, first=first, mode=options.mode, sightings=sightings) for first in _ORDERS}
+        )
 
     async def _complete(
-        self, readings: Sequence["_Reading"], options: JudgeOptions, *, on_text: OnText | None = None
+        self, pairs: Sequence["_PromptPair"], options: JudgeOptions, *, on_text: OnText | None = None
     ) -> list[Verdict]:
         """Verdicts of one call of the engine."""
-        if not readings:
+        if not pairs:
             return []
         plan = _make_plan(options, source=self._source())
-        prompts = [prompt for reading in readings for prompt in reading.repeat(plan.num_samples)]
+        prompts = [prompt for pair in pairs for prompt in pair.repeat(plan.num_samples)]
         completions = await self.engine.complete(
             prompts,
             Sampling(
                 temperature=plan.temperature,
                 top_p=options.top_p,
-                seed=_derive_seed([text for reading in readings for text in reading.texts])
+                seed=_derive_seed([text for pair in pairs for text in pair.texts])
                 if options.seed is None
                 else options.seed,
                 max_tokens=plan.max_tokens,
@@ -253,17 +253,15 @@ class Judge:
         )
         size = len(_ORDERS) * plan.num_samples
         parts = [completions[start : start + size] for start in range(0, len(completions), size)]
-        return [self._combine(reading, part, mode=options.mode) for reading, part in zip(readings, parts, strict=True)]
+        return [self._combine(pair, part, mode=options.mode) for pair, part in zip(pairs, parts, strict=True)]
 
-    def _combine(self, reading: "_Reading", completions: Sequence[Completion], *, mode: Mode) -> Verdict:
+    def _combine(self, pair: "_PromptPair", completions: Sequence[Completion], *, mode: Mode) -> Verdict:
         """One verdict of all completions of a comparison."""
         source = self._source()  # again: an engine may find out only now that its server gives no log-probabilities
-        orders = reading.orders * (len(completions) // len(reading.orders))
+        orders = pair.orders * (len(completions) // len(pair.orders))
         return combine_samples(
             [
-                read_completion(
-                    completion, first=first, answer_prefix=reading.prompts[first].answer_prefix, source=source
-                )
+                read_completion(completion, first=first, answer_prefix=pair.prompts[first].answer_prefix, source=source)
                 for first, completion in zip(orders, completions, strict=True)
             ],
             rules=self.rules,

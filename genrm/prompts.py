@@ -52,7 +52,7 @@ PLACES = tuple(f"{row} {column}" for row in _ROWS for column in _COLUMNS)
 """The ninths of an image, as evidence names them."""
 
 
-@lru_cache(maxsize=64)  # a text is asked for by the check of the input and by the prompts of both orders
+@lru_cache(maxsize=256)  # a text is asked for by the check of the input and by all prompts of a ranking that hold it
 def neutralise(text: str) -> str:
     """Candidate text that can be shown to a model without being read as markup, as a verdict or as part of the prompt.
 

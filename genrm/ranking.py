@@ -119,9 +119,10 @@ async def rank(
         await _knock_out(tournament)
     else:
         await _play_swiss(tournament, _swiss_budget(num_candidates) if budget is None else budget)
+    strengths = tournament.strengths()
     return Ranking(
-        order=tournament.order(),
-        scores=tournament.strengths(),
+        order=_order(strengths),
+        scores=strengths,
         matches=tuple(tournament.matches),
         strategy=chosen,
     )
@@ -196,12 +197,10 @@ class _Tournament:
             wins[match.one, match.other], wins[match.other, match.one] = probability, 1 - probability
         return tuple(float(value) for value in ilsr_pairwise_dense(wins, alpha=_PRIOR, max_iter=1000))
 
-    def order(self) -> tuple[int, ...]:
-        """Indices, strongest first."""
-        strengths = self.strengths()
-        return tuple(
-            sorted(range(self.num_candidates), key=lambda index: -round(strengths[index], 6))  # the fit's rounding
-        )
+
+def _order(strengths: Sequence[float]) -> tuple[int, ...]:
+    """Indices, strongest first; of equal ones, but for rounding of the fit, the earlier."""
+    return tuple(sorted(range(len(strengths)), key=lambda index: -round(strengths[index], 6)))
 
 
 async def _knock_out(tournament: _Tournament) -> None:
@@ -226,7 +225,7 @@ async def _play_swiss(tournament: _Tournament, budget: int) -> None:
         if not pairs:
             return
         await tournament.play(pairs[:left])  # the top of the ranking first
-        order = tournament.order()
+        order = _order(tournament.strengths())
 
 
 def _pair_neighbours(order: Sequence[int], met: set[Pair], num_byes: list[int]) -> list[Pair]:

@@ -8,12 +8,15 @@ are; the root command prints them.
 
 import asyncio
 import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:
+    from service.client import AsyncClient
     from service.exchange import Options
     from service.schemas import JudgeResponse
     from service.settings import Settings
@@ -106,10 +109,7 @@ def judge(
     if temperature is not None:
         options["temperature"] = temperature
     if url is not None:
-        local = (("--adapter", adapter), ("--device", device), ("--engine-url", engine_url), ("--experts", experts))
-        for name, value in local:
-            if value is not None:
-                raise typer.BadParameter(f"{name} has no effect on a running service; drop it, or drop --url.")
+        refuse_local({"--adapter": adapter, "--device": device, "--engine-url": engine_url, "--experts": experts})
         verdict = _ask_service(url, images, question, a, b, options if model is None else {**options, "model": model})
     else:
         from service.settings import load_settings
@@ -134,7 +134,13 @@ def read_api_key() -> str | None:
 async def _judge_here(
     settings: "Settings", images: list[Path], question: str, a: str, b: str, options: "Options"
 ) -> "JudgeResponse":
-    """Ask an application inside this process, so that limits, messages and verdicts are the service's own."""
+    async with application_here(settings) as client:
+        return await client.judge(images, question=question, a=a, b=b, **options)
+
+
+@asynccontextmanager
+async def application_here(settings: "Settings") -> AsyncIterator["AsyncClient"]:
+    """A client of an application inside this process, so that limits, messages and answers are the service's own."""
     from httpx import ASGITransport
 
     from service.app import create_app
@@ -143,7 +149,17 @@ async def _judge_here(
     app = create_app(settings.model_copy(update={"api_keys": None, "api_keys_file": None}))  # nobody else can ask it
     async with app.router.lifespan_context(app), AsyncClient(transport=ASGITransport(app)) as client:
         await app.state.lifecycle.wait_until_loaded()
-        return await client.judge(images, question=question, a=a, b=b, **options)
+        yield client
+
+
+def refuse_local(options: Mapping[str, object]) -> None:
+    """Raise typer.BadParameter if an option is given that says how to load what a running service has loaded.
+
+    options: values by flag, None where it is not given.
+    """
+    for name, value in options.items():
+        if value is not None:
+            raise typer.BadParameter(f"{name} has no effect on a running service; drop it, or drop --url.")
 
 
 def _print_verdict(verdict: "JudgeResponse", *, as_json: bool) -> None:
@@ -171,9 +187,7 @@ def verify(
 ) -> None:
     """Check which objects a text claims or denies, and what vision experts find of them."""
     if url is not None:
-        for name, value in (("--experts", experts), ("--device", device)):
-            if value is not None:
-                raise typer.BadParameter(f"{name} has no effect on a running service; drop it, or drop --url.")
+        refuse_local({"--experts": experts, "--device": device})
         from service.client import Client
 
         with Client(url, api_key=read_api_key()) as client:

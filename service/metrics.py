@@ -55,7 +55,7 @@ class Metrics:
             "From a streamed request's arrival to its first critique text.",
         )
         self.running = Gauge(
-            "genrm_requests_running", "Judgements in the engine, waiting ones included.", registry=registry
+            "genrm_requests_running", "Judgements and rankings in progress, waiting ones included.", registry=registry
         )
         self.waiting = Gauge("genrm_requests_waiting", "Prompts that wait for the worker.", registry=registry)
         self.rejections = Counter(

@@ -92,6 +92,10 @@ EXAMPLE_RESPONSE = {
     "timings_ms": {"queue": 0.4, "media": 1.2, "experts": 0.0, "engine": 180.5, "total": 184.0},
 }
 
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody, "description": meaning} for status, meaning in MEANING.items()
+}
+
 JUDGE_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "model": JudgeResponse,
@@ -103,7 +107,7 @@ JUDGE_RESPONSES: dict[int | str, dict[str, Any]] = {
             },
         },
     },
-    **{status: {"model": ErrorBody, "description": meaning} for status, meaning in MEANING.items()},
+    **_ERRORS,
 }
 
 JUDGE_BODY: dict[str, Any] = {
@@ -131,7 +135,7 @@ VERIFY_RESPONSES: dict[int | str, dict[str, Any]] = {
         "description": "The evidence; as a picture if `annotated` is `png`.",
         "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
     },
-    **{status: {"model": ErrorBody, "description": meaning} for status, meaning in MEANING.items()},
+    **_ERRORS,
 }
 
 VERIFY_BODY: dict[str, Any] = {
@@ -159,7 +163,7 @@ EXAMPLE_RERANK_REQUEST = {
 
 RERANK_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"model": RerankResponse, "description": "The ranking, best first."},
-    **{status: {"model": ErrorBody, "description": meaning} for status, meaning in MEANING.items()},
+    **_ERRORS,
 }
 
 RERANK_BODY: dict[str, Any] = {

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 MATCH = 'instance=~"$instance"'
+_FOUND = f'{MATCH}, result="hit"'
 _JUDGE = f'{MATCH}, route="/v1/judge"'
 _JUDGED = f'{MATCH}, route="/v1/judge", status="200"'
 
@@ -148,10 +149,10 @@ LATENCY = Dashboard(
         ),
         Panel(
             title="Running and waiting",
-            description="Judgements in progress, and their readings (two per judgement and sample) in the worker. If "
-            "some wait all the time, the replicas are full.",
+            description="Judgements and rankings in progress, and their readings (two per judgement and sample) in the "
+            "worker. If some wait all the time, the replicas are full.",
             queries=(
-                Query(expression=f"sum(genrm_requests_running{{{MATCH}}})", legend="judgements in progress"),
+                Query(expression=f"sum(genrm_requests_running{{{MATCH}}})", legend="requests in progress"),
                 Query(expression=f"sum by (state) (genrm_batch_rows{{{MATCH}}})", legend="readings {{state}}"),
             ),
             unit="short",
@@ -186,6 +187,19 @@ LATENCY = Dashboard(
             description="Tokens per second: prompt (cached ones included), cached (not computed again), completion.",
             queries=(Query(expression=per_second("genrm_tokens_total", by="kind"), legend="{{kind}}"),),
             unit="short",
+        ),
+        Panel(
+            title="Beginnings found computed",
+            description="Share of prompts' beginnings (images and question) that an earlier request had computed. "
+            "High where callers rank, or ask about the same picture again; see GENRM_MAX_PREFIX_TOKENS.",
+            queries=(
+                Query(
+                    expression=f"{per_second('genrm_prefix_cache_lookups_total', _FOUND)} / "
+                    f"{per_second('genrm_prefix_cache_lookups_total')}",
+                    legend="found",
+                ),
+            ),
+            unit="percentunit",
         ),
         Panel(
             title="Memory of the process",

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from service.commands import AdapterOption, DeviceOption, EngineUrlOption, ExpertsOption, ModelOption, read_api_key
+from service.commands import (
+    AdapterOption,
+    DeviceOption,
+    EngineUrlOption,
+    ExpertsOption,
+    ModelOption,
+    application_here,
+    read_api_key,
+    refuse_local,
+)
 
 if TYPE_CHECKING:
     from service.exchange import RankOptions
@@ -49,10 +58,7 @@ def rank(
     if budget is not None:
         options["budget"] = budget
     if url is not None:
-        local = (("--adapter", adapter), ("--device", device), ("--engine-url", engine_url), ("--experts", experts))
-        for name, value in local:
-            if value is not None:
-                raise typer.BadParameter(f"{name} has no effect on a running service; drop it, or drop --url.")
+        refuse_local({"--adapter": adapter, "--device": device, "--engine-url": engine_url, "--experts": experts})
         from service.client import Client
 
         if model is not None:
@@ -100,13 +106,5 @@ def read_candidates(path: Path) -> list[str]:
 async def _rank_here(
     settings: "Settings", images: list[Path], question: str, texts: list[str], options: "RankOptions"
 ) -> "RerankResponse":
-    """Ask an application inside this process, so that limits, messages and rankings are the service's own."""
-    from httpx import ASGITransport
-
-    from service.app import create_app
-    from service.client import AsyncClient
-
-    app = create_app(settings.model_copy(update={"api_keys": None, "api_keys_file": None}))  # nobody else can ask it
-    async with app.router.lifespan_context(app), AsyncClient(transport=ASGITransport(app)) as client:
-        await app.state.lifecycle.wait_until_loaded()
+    async with application_here(settings) as client:
         return await client.rerank(images, question=question, candidates=texts, **options)

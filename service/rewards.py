@@ -1,4 +1,4 @@
-"""The judge as a reward function for TRL's online trainers (GRPO, RLOO): completions of one prompt are ranked.
+"""The judge as a reward function for TRL's GRPO trainer: the completions of one prompt are ranked.
 
     from service.rewards import ranking_reward
 

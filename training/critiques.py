@@ -31,7 +31,7 @@ from genrm.parsing import parse_verdict
 from genrm.prompts import LABELS, MARKER, render_prompt, render_sightings
 from genrm.types import Response
 from training.engines import HARMLESS, EngineChoice, open_engine, require_probabilities
-from training.faults import find_fault
+from training.faults import Fault, find_fault
 from training.gold import ORDERS, gold_label, probability_of
 from training.jobs.config import JobConfig
 from training.jobs.job import Job
@@ -83,9 +83,7 @@ class CritiqueConfig(JobConfig):
 
     @property
     def looks_at_hint(self) -> bool:
-        """Whether texts that owe a step to the hint are dropped. A description owes every word to being asked for. For
-        its faults (`training.faults`) it is not dropped either: it is the failure mode that is to be looked at.
-        """
+        """Whether texts that owe a step to the hint are dropped. A description owes every word to being asked for."""
         return self.style == "critique" and self.max_hint_dependence is not None
 
     @model_validator(mode="after")
@@ -267,12 +265,23 @@ async def _draft(
             and not shows_evidence(pair.id, config.evidence_share, seed=config.seed)
         ):
             counts["hint mentioned"] += 1
-        elif config.style == "critique" and (fault := find_fault(parsed.critique, pair, config)) is not None:
+        elif (fault := _find_fault(parsed.critique, pair, config)) is not None:
             counts[fault] += 1
         else:
             text = f"{parsed.critique}\n{MARKER}".lstrip()
             drafts[pair.id, first, text] = ((pair, first), prompt, text)
     return list(drafts.values())
+
+
+def _find_fault(critique: str, pair: Pair, config: CritiqueConfig) -> Fault | None:
+    """A description has none: it is the failure mode that is to be looked at."""
+    is_critique = config.style == "critique"
+    return find_fault(
+        critique,
+        pair,
+        must_name_difference=is_critique and config.must_name_difference,
+        must_agree_with_experts=is_critique and config.must_agree_with_experts,
+    )
 
 
 def _with_evidence(plain: Prompt, pair: Pair, config: CritiqueConfig) -> Prompt:

@@ -160,7 +160,9 @@ def _key(config: LoopConfig, stage: str) -> list[str]:
     """All that a stage's result depends on: its settings and those of the stages before it, the output folder aside."""
     until = _STAGES.index(stage) + 1
     told = [values.model_dump_json(exclude={"output"}) for values in stages_of(config)[:until] if values is not None]
-    return [text.replace(str(config.output), "") for text in told]
+    for name in _STAGES:
+        told = [text.replace(str(config.output / name), name) for text in told]
+    return told
 
 
 def _steps(config: LoopConfig) -> dict[str, dict[str, Any]]:

@@ -150,7 +150,12 @@ def _choose(config: RejectConfig, folder: RunFolder, own: Sequence[Pair], judge:
     unfit: dict[str, int] = dict.fromkeys(FAULTS, 0)
     for candidate in scored:
         critique = parse_verdict(candidate.drawn.text).critique
-        fault = find_fault(critique, by_id[candidate.drawn.pair_id], config)
+        fault = find_fault(
+            critique,
+            by_id[candidate.drawn.pair_id],
+            must_name_difference=config.must_name_difference,
+            must_agree_with_experts=config.must_agree_with_experts,
+        )
         if fault is None:
             fit.append(candidate)
         else:

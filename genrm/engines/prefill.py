@@ -54,14 +54,13 @@ class Prefill:
         leaders = _choose_leaders(groups, known)
         features = self._encode_images(groups, leaders)
         heads, is_new = self._provide_heads(groups)
-        shared = self._extend_shared(groups, leaders, heads, features, known)
+        shared, num_known = self._extend_shared(groups, leaders, heads, features, known)
         ends = self._extend_prompts(groups, shared, features)
 
         started: list[Started] = []
         for index, (group, extended) in enumerate(zip(groups, ends, strict=True)):
             num_cached = 0 if is_new[index] else group.num_head
-            if index not in leaders:
-                num_cached = group.num_shared
+            num_cached = max(num_cached, num_known[index])
             for prompt, end in zip(group.prompts, extended, strict=True):
                 for row in prompt.rows:
                     row.num_cached_tokens = num_cached
@@ -111,9 +110,11 @@ class Prefill:
         heads: Sequence[Run | None],
         features: Sequence[Tensor | None],
         known: dict[PrefixKey, Prefix],
-    ) -> list[Run | None]:
-        """The shared tokens of every group: computed for leaders; for the rest what those computed, or was kept."""
-        runs = list(heads)
+    ) -> tuple[list[Run | None], list[int]]:
+        """The shared tokens of every group, and how many of them were there already: none of a leader's; of the others
+        those that a leader computed or the cache kept.
+        """
+        runs, num_known = list(heads), [0] * len(groups)
         self._extend_runs(groups, [i for i in range(len(groups)) if i in leaders], runs, features)
         for index in leaders:
             key, run = groups[index].prefix_key, runs[index]
@@ -127,9 +128,10 @@ class Prefill:
             assert group.prefix_key is not None, "only groups that have a key follow"
             self.num_prefix_hits += 1
             prefix = known[group.prefix_key]
-            runs[index] = prefix.cut(count_common(prefix.ids, group.prompts[0].ids[: group.num_shared]))
+            num_known[index] = count_common(prefix.ids, group.prompts[0].ids[: group.num_shared])
+            runs[index] = prefix.cut(num_known[index])
         self._extend_runs(groups, followers, runs, features)
-        return runs
+        return runs, num_known
 
     def _extend_runs(
         self, groups: Sequence[Group], chosen: Sequence[int], runs: list[Run | None], features: Sequence[Tensor | None]

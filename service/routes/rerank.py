@@ -49,7 +49,8 @@ async def rerank(
     require_experts(fields.experts, judge)
     pictures = collect_pictures(fields)
     record = get_record(request)
-    most_at_once = count_most_at_once(len(fields.documents), strategy=fields.strategy, budget=fields.budget)
+    texts = [document.text for document in fields.documents]
+    most_at_once = count_most_at_once(texts, strategy=fields.strategy, budget=fields.budget)
     with admission.admit(max(0, most_at_once - 1)):  # one is admitted already
         started = time.perf_counter()
         async with deadline.enforce():

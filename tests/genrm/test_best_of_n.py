@@ -10,7 +10,7 @@ from PIL import Image
 
 from experts.fake import FakeExpert
 from experts.panel import ExpertPanel
-from genrm.best_of_n import BestOfN, rank_candidates
+from genrm.best_of_n import BestOfN, count_most_at_once, rank_candidates
 from genrm.engines.contract import Completion, OnText, Prompt, Sampling
 from genrm.engines.fake import FakeEngine
 from genrm.errors import EngineError, InputTooLongError, InvalidComparisonError
@@ -91,6 +91,7 @@ async def test_equal_texts_are_one_candidate_and_share_its_place() -> None:
     assert found.num_judgements == 1
     assert [each.index for each in found.standings] == [1, 2, 0]
     assert found.standings[0].win_probability == found.standings[1].win_probability > 0.5
+    assert count_most_at_once(["I count 1.", " I count 2. ", "I count 2."], budget=1) == 1
     alone = await rank_candidates(judge(), (PICTURE,), "How many?", ["I count 1."] * 2)
     assert (alone.num_judgements, alone.consistency) == (0, None)
     assert [each.index for each in alone.standings] == [0, 1]
@@ -133,6 +134,19 @@ async def test_experts_look_once_and_everybody_is_told_the_same() -> None:
         expected = {0: ["supported"], 1: ["contradicted"], 2: ["unsupported"]}
         assert evidence == (expected if use != "off" else {0: [], 1: [], 2: []})
     panel.close()
+
+
+async def test_a_verdict_of_a_ranking_against_the_experts_is_flagged_as_any_other() -> None:
+    panel = ExpertPanel([FakeExpert({"dog": 2})])
+    found = await rank_candidates(
+        judge(panel=panel), (PICTURE,), "How many?", ["There are 2 dogs.", "There are 9 cats.", "There is 1 dog."],
+        strategy="all_pairs",
+    )  # fmt: skip
+    panel.close()
+    against = [verdict for verdict in found.verdicts if verdict.expert_conflict]
+    assert [(v.evidence.A[0].finding, v.evidence.B[0].finding, v.preferred) for v in against] == [
+        ("supported", "unsupported", "B")
+    ]
 
 
 async def test_what_cannot_be_judged_is_refused_with_its_place_before_anything_is_spent() -> None:
