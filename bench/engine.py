@@ -61,7 +61,7 @@ def main() -> None:
     figures = asyncio.run(
         measure(
             loaded,
-            InProcessEngine(arguments.model, device=arguments.device),
+            InProcessEngine(arguments.model, device=arguments.device, max_prefix_tokens=0),  # every round asks the same
             comparisons,
             clients=arguments.clients,
             rounds=arguments.rounds,

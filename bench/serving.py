@@ -3,8 +3,9 @@
 The server is a process of its own (`vl-genrm serve` on a free loopback port, or any service by `--url`), and so is the
 load generator. Every client is a closed loop: it sends the next comparison when it has the verdict of the last.
 Requests that end inside the measured window count; what runs during warm-up and after the end does not. Comparisons
-come from a folder that `vl-genrm pocket export` writes. Not measured: networks, and open-loop arrival, where queues
-grow without bound once the service is slower than its callers.
+come from a folder that `vl-genrm pocket export` writes; because its few pictures come again and again, as those of real
+callers do not, the server keeps none of them computed unless GENRM_MAX_PREFIX_TOKENS says so. Not measured: networks,
+and open-loop arrival, where queues grow without bound once the service is slower than its callers.
 
 Run: `python bench/serving.py`, `python bench/serving.py --seconds 60 --json speed.json -- --device cuda`. About a
 minute and a half.
@@ -184,7 +185,8 @@ def start_server(arguments: Sequence[str]) -> Iterator[Server]:
         port = probe.getsockname()[1]
     started = time.perf_counter()
     command = [sys.executable, "-m", "genrm.cli", "serve", "--port", str(port), "--log-level", "warning", *arguments]
-    process = subprocess.Popen(command)  # noqa: S603 - our own command
+    environment = {"GENRM_MAX_PREFIX_TOKENS": "0", **os.environ}
+    process = subprocess.Popen(command, env=environment)  # noqa: S603 - our own command
     url = f"http://127.0.0.1:{port}"
     try:
         wait_until_ready(url, process)

@@ -46,7 +46,12 @@ def open_engine(choice: EngineChoice) -> Engine:
         return OpenAIEngine(choice.url, choice.model)
     from genrm.engines.in_process import InProcessEngine
 
-    return InProcessEngine(choice.model_name, adapter=choice.adapter, max_batch_tokens=choice.max_batch_tokens)
+    return InProcessEngine(
+        choice.model_name,
+        adapter=choice.adapter,
+        max_batch_tokens=choice.max_batch_tokens,
+        max_prefix_tokens=0,  # what a resumed run samples must not depend on what the broken-off one had computed
+    )
 
 
 def require_probabilities(engine: Engine) -> None:
