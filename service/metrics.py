@@ -6,11 +6,14 @@ close enough that a quantile, which is interpolated inside one, means something.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import product
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from genrm.engines.progress import BatchEvent
-from genrm.types import Reading, Response, Verdict
+from genrm.types import Reading, Response, Status, Verdict
+from service.errors import Code
 from service.live_series import LiveSeries
 
 LATENCY_BUCKETS_SECONDS = (
@@ -19,6 +22,8 @@ LATENCY_BUCKETS_SECONDS = (
 )
 _TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
 _SIGNED_FIFTHS = tuple(fifth / 5 for fifth in range(-5, 6))
+_POSITIONS = ("first", "second", "neither", "unknown")
+_OUR_FAILURES: tuple[Code, ...] = ("engine_failed", "internal_error")
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -90,6 +95,19 @@ class Metrics:
         self.margin = Histogram(
             "genrm_margin", "P(A) - P(B), per verdict with probabilities.", buckets=_SIGNED_FIFTHS, registry=registry
         )
+
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Give labelled counters that shares and alerts rest on their series from the start: the increase from nothing
+        to one is none to Prometheus, so the first event of a kind would be missed.
+        """
+        for status, position in product(get_args(Status), _POSITIONS):
+            self.verdicts.labels(status, position)
+        for result in ("hit", "miss"):
+            self.prefix_cache.labels(result)
+        for reason in _OUR_FAILURES:
+            self.rejections.labels(reason)
 
     def track_waiting(self, count: Callable[[], float]) -> None:
         """Let `genrm_requests_waiting` ask `count` whenever it is read."""

@@ -171,3 +171,12 @@ def test_the_preferred_position_is_found_over_both_orders(
     readings: list[tuple[Response, float | None]], position: str
 ) -> None:
     assert find_preferred_position([make_reading(first, p_a) for first, p_a in readings]) == position
+
+
+def test_counters_that_alerts_rest_on_begin_at_zero() -> None:
+    """Prometheus takes the step from no series to one for no increase."""
+    series = read(Metrics().render().decode())
+    for reason in ("engine_failed", "internal_error"):
+        assert series["genrm_rejections_total", reason] == 0
+    verdicts = [value for (name, *_), value in series.items() if name == "genrm_verdicts_total"]
+    assert verdicts == [0.0] * 12
