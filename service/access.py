@@ -10,7 +10,10 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 
 from service.admission import Admission
+from service.authentication import get_owner
+from service.batches.keeper import BatchKeeper
 from service.deadline import HEADER, Deadline, choose_timeout
+from service.errors import RefusalError
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.request_record import get_record
@@ -37,6 +40,25 @@ async def _get_admission(request: Request) -> Admission:
     return admission
 
 
+async def _get_keeper(request: Request) -> BatchKeeper:
+    keeper: BatchKeeper | None = request.app.state.keeper
+    if keeper is None:
+        raise RefusalError(
+            "no_database",
+            "This service keeps nothing (GENRM_DATABASE_URL is none), so it has no files and batches. Have the setting "
+            "changed, or use another service.",
+        )
+    return keeper
+
+
+async def _get_owner(request: Request) -> str | None:
+    return get_owner(get_record(request))
+
+
+RequiredKeeper = Annotated[BatchKeeper, Depends(_get_keeper)]
+"""For routes of files and batches, which are refused where there is no database."""
+Owner = Annotated[str | None, Depends(_get_owner)]
+"""To whom it belongs what a request makes: the name of its API key."""
 AppSettings = Annotated[Settings, Depends(_get_settings)]
 AppLifecycle = Annotated[Lifecycle, Depends(_get_lifecycle)]
 AppMetrics = Annotated[Metrics, Depends(_get_metrics)]

@@ -75,6 +75,12 @@ class Admission:
         self._clock = clock
         self._throughput = Throughput()
         self._counted_until = clock()
+        self._busy_until = -math.inf
+
+    @property
+    def quiet_seconds(self) -> float:
+        """How long nothing has been waiting or running."""
+        return 0.0 if self.num_admitted else self._clock() - self._busy_until
 
     @property
     def expected_wait_seconds(self) -> float:
@@ -101,6 +107,7 @@ class Admission:
         finally:
             self._count_time()
             self.num_admitted -= num_judgements
+            self._busy_until = self._clock()
             if place.is_completed:
                 self._throughput.complete(num_judgements)
 

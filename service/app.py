@@ -14,11 +14,14 @@ from experts.panel import ExpertPanel
 from genrm.engines.contract import Engine
 from service.admission import Admission
 from service.authentication import Authentication
+from service.batches.keeper import BatchKeeper
 from service.body_limit import BodyLimit
 from service.connection import cancel_all
+from service.database import Database, read_database_url
 from service.engine_choice import build_engine
 from service.error_responses import install_error_handlers
 from service.expert_choice import load_panel, parse_experts
+from service.idempotency import Idempotency
 from service.keyring import Keyring
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
@@ -26,7 +29,7 @@ from service.observation import count_waiting
 from service.openapi import install_schema
 from service.quota import Quotas
 from service.request_log import RequestLog
-from service.routes import documentation, health, judge, metrics, models, rerank, verify
+from service.routes import batches, documentation, files, health, judge, metrics, models, rerank, verify
 from service.settings import Settings
 from service.unread_body import UnreadBody
 
@@ -36,6 +39,8 @@ DESCRIPTION = (
 )
 
 
+_FORM_BYTES = 2**16
+"""What a form may have beside its file."""
 _TYPICAL_PROMPT_TOKENS = 1_500
 """Of one reading: a picture of a megapixel, a question and two responses."""
 
@@ -70,11 +75,20 @@ def create_app(
     )
     series.track_waiting(lambda: count_waiting(lifecycle.engine))
     series.track_life(lambda: lifecycle.phase == "ready", lambda: lifecycle.engine)
-    for route in (judge, rerank, verify, models, health, metrics, documentation):
+    url = read_database_url(settings.database_url.get_secret_value() if settings.database_url is not None else None)
+    app.state.keeper = keeper = (
+        BatchKeeper(Database(url), lifecycle, app.state.admission, settings, series) if url is not None else None
+    )
+    if keeper is not None:
+        lifecycle.before_ready.append(("The batch queue", keeper.start))
+    for route in (judge, rerank, verify, files, batches, models, health, metrics, documentation):
         app.include_router(route.router)
     install_error_handlers(app)
     install_schema(app)
-    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(Idempotency, find_store=lambda: (keeper.database, keeper.replica_id) if keeper else None)
+    app.add_middleware(
+        BodyLimit, max_body_bytes=settings.max_body_bytes, others={"/v1/files": settings.max_file_bytes + _FORM_BYTES}
+    )
     app.add_middleware(Authentication, keyring=keyring, quotas=Quotas())
     app.add_middleware(RequestLog, metrics=series)
     app.add_middleware(UnreadBody, max_bytes=settings.max_body_bytes)  # added last: the outermost
@@ -100,9 +114,12 @@ def _build_admission(settings: Settings) -> Admission:
 @asynccontextmanager
 async def _live(app: FastAPI) -> AsyncIterator[None]:
     lifecycle: Lifecycle = app.state.lifecycle
+    keeper: BatchKeeper | None = app.state.keeper
     loading = asyncio.ensure_future(lifecycle.load())
     try:
         yield
     finally:
         await cancel_all(loading)
+        if keeper is not None:
+            await keeper.close()
         await lifecycle.close()

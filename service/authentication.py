@@ -11,6 +11,7 @@ from service.errors import RefusalError
 from service.keyring import Keyring
 from service.keys import ApiKey
 from service.quota import Quotas
+from service.request_record import RequestRecord
 
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/health", "/metrics"})
 """What orchestrators and Prometheus read."""
@@ -53,6 +54,12 @@ class Authentication:
                 "for a new one; keys can be taken back.",
             )
         return key
+
+
+def get_owner(record: RequestRecord) -> str | None:
+    """The name of the key that a request brought, to which what it makes belongs; None where none is needed."""
+    name = record.facts.get("key")
+    return name if isinstance(name, str) else None
 
 
 def read_key(headers: Headers) -> str | None:

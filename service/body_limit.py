@@ -2,6 +2,8 @@
 stream in.
 """
 
+from collections.abc import Mapping
+
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -10,20 +12,25 @@ from service.errors import RefusalError
 
 
 class BodyLimit:
-    """ASGI middleware, inside of `RequestLog`. max_body_bytes: the largest body that is read."""
+    """ASGI middleware, inside of `RequestLog`.
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    max_body_bytes: the largest body that is read. others: of paths with another limit, that limit.
+    """
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int, others: Mapping[str, int] | None = None) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._others = others or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, with its body counted, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        max_bytes = self._others.get(scope["path"], self._max_body_bytes)
         declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdecimal() and int(declared) > self._max_body_bytes:
-            refusal = self._refuse(f"is {int(declared):,} bytes long")
+        if declared.isdecimal() and int(declared) > max_bytes:
+            refusal = _refuse(f"is {int(declared):,} bytes long", max_bytes, scope["path"])
             await build_error_response(refusal, scope["state"]["record"])(scope, receive, send)
             return
         num_bytes = 0
@@ -32,15 +39,17 @@ class BodyLimit:
             nonlocal num_bytes
             message = await receive()
             num_bytes += len(message.get("body", b""))
-            if num_bytes > self._max_body_bytes:
-                raise self._refuse("is longer than allowed")
+            if num_bytes > max_bytes:
+                raise _refuse("is longer than allowed", max_bytes, scope["path"])
             return message
 
         await self._app(scope, receive_counted, send)
 
-    def _refuse(self, given: str) -> RefusalError:
-        return RefusalError(
-            "body_too_large",
-            f"The request body {given}; the limit is {self._max_body_bytes:,} bytes. Send smaller or fewer images, "
-            "or raise GENRM_MAX_BODY_BYTES.",
-        )
+
+def _refuse(given: str, max_bytes: int, path: str) -> RefusalError:
+    remedy = (
+        "Split the file, or raise GENRM_MAX_FILE_BYTES."
+        if path == "/v1/files"
+        else "Send smaller or fewer images, or raise GENRM_MAX_BODY_BYTES."
+    )
+    return RefusalError("body_too_large", f"The request body {given}; the limit is {max_bytes:,} bytes. {remedy}")

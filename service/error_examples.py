@@ -26,6 +26,40 @@ _EXAMPLE_ERRORS: dict[Code, tuple[str, str | None]] = {
         ),
         None,
     ),
+    "no_database": (
+        (
+            "This service keeps nothing (GENRM_DATABASE_URL is none), so it has no files and batches. Have the setting "
+            "changed, or use another service."
+        ),
+        None,
+    ),
+    "batch_ended": ("The batch 'batch_6f1c' is completed; it can no longer be cancelled.", None),
+    "file_in_use": (
+        "The file 'file-6f1c' belongs to a batch that has not ended. Cancel the batch, or wait for its end.",
+        None,
+    ),
+    "file_too_large": (
+        "The file has more than 536,870,912 bytes, the limit. Split it, or raise GENRM_MAX_FILE_BYTES.",
+        "file",
+    ),
+    "idempotency_key_in_use": (
+        (
+            "A request with this Idempotency-Key is running. Ask again when it is over, or use a new key for another "
+            "request."
+        ),
+        "Idempotency-Key",
+    ),
+    "idempotency_key_reused": (
+        ("This Idempotency-Key was used before, with another method, path or body. Use a new key for a new request."),
+        "Idempotency-Key",
+    ),
+    "storage_failed": (
+        (
+            "The service's database did not take part. Nothing half-done is left; send the request again. The "
+            "service's log has the reason under this request id."
+        ),
+        None,
+    ),
     "not_found": ("There is nothing at GET /v1/judges. GET /docs lists what there is.", None),
     "model_not_found": (
         "The model 'gpt' is not served here; served: judge. Name that, or leave 'model' out.",

@@ -20,10 +20,15 @@ from genrm.errors import (
 )
 
 Code = Literal[
+    "batch_ended",
     "body_too_large",
     "client_closed_request",
     "deadline_exceeded",
     "engine_failed",
+    "file_in_use",
+    "file_too_large",
+    "idempotency_key_in_use",
+    "idempotency_key_reused",
     "image_too_large",
     "internal_error",
     "invalid_api_key",
@@ -35,6 +40,7 @@ Code = Literal[
     "missing_api_key",
     "missing_field",
     "model_not_found",
+    "no_database",
     "no_experts",
     "not_found",
     "not_ready",
@@ -42,6 +48,7 @@ Code = Literal[
     "rate_limited",
     "remote_image_refused",
     "shutting_down",
+    "storage_failed",
     "text_too_long",
     "too_many_images",
     "too_many_requests_at_once",
@@ -54,14 +61,20 @@ HTTP_STATUS: dict[Code, int] = {
     "missing_api_key": 401,
     "not_found": 404,
     "model_not_found": 404,
+    "no_database": 404,
     "no_experts": 404,
     "method_not_allowed": 405,
+    "batch_ended": 409,
+    "file_in_use": 409,
+    "idempotency_key_in_use": 409,
     "body_too_large": 413,
+    "file_too_large": 413,
     "image_too_large": 413,
     "text_too_long": 413,
     "too_many_images": 413,
     "invalid_image": 415,
     "unsupported_media_type": 415,
+    "idempotency_key_reused": 422,
     "invalid_json": 422,
     "invalid_multipart": 422,
     "invalid_value": 422,
@@ -76,21 +89,25 @@ HTTP_STATUS: dict[Code, int] = {
     "not_ready": 503,
     "overloaded": 503,
     "shutting_down": 503,
+    "storage_failed": 503,
     "deadline_exceeded": 504,
 }
 assert set(HTTP_STATUS) == set(get_args(Code))
 
 MEANING: dict[int, str] = {
     401: "The service wants an API key, and none came or it is not one that counts.",
-    404: "Nothing lies at this URL, no model of that name is served, or no vision experts are loaded.",
+    404: "Nothing lies at this URL, no model, file or batch has that name, or the service has no vision experts or no "
+    "database.",
     405: "The URL exists and does not take this method.",
-    413: "The body, an image or a text is over its limit.",
+    409: "It clashes with what is going on: a running request with the same key, a batch that reads the file or has "
+    "ended.",
+    413: "The body, a file, an image or a text is over its limit.",
     415: "The body is neither JSON nor a form, or an image is not a PNG, JPEG, WebP or GIF that can be read.",
     422: "The request is malformed; `param` names the field.",
     429: "This key has used up what it may ask for, per minute or at once; `Retry-After` says when to ask again.",
     500: "A bug in the service. Its log has the details under the request id.",
-    503: "The model is loading, the service is stopping or has too much to do, or the engine failed; `Retry-After` "
-    "says when to ask again.",
+    503: "The model is loading, the service is stopping or has too much to do, or the engine or the database failed; "
+    "`Retry-After` says when to ask again.",
     504: "The request's time was over before its answer was ready.",
 }
 """What each status that a client can see means, for the documentation."""
@@ -99,6 +116,7 @@ _TYPES = {
     401: "authentication_error",
     404: "not_found_error",
     405: "not_found_error",
+    409: "conflict_error",
     429: "rate_limit_error",
     503: "unavailable_error",
     504: "timeout_error",
@@ -108,6 +126,10 @@ _TYPES = {
 
 class StartError(GenRMError, RuntimeError):
     """The service cannot start as configured (port in use, setting out of range). Correct it; a retry will not help."""
+
+
+class StorageError(GenRMError, RuntimeError):
+    """The database cannot be reached or has no room. Ask again; the operator's log has the reason."""
 
 
 class RefusalError(GenRMError):
@@ -185,6 +207,14 @@ def describe_failure(error: BaseException) -> Failure:
                 message="The model failed on this request, which is well formed. Send it again; if that fails too, the "
                 "service's log has the reason under this request id.",
                 retry_after_seconds=1,
+                foreseen=False,
+            )
+        case StorageError():
+            return Failure(
+                code="storage_failed",
+                message="The service's database did not take part. Nothing half-done is left; send the request again. "
+                "The service's log has the reason under this request id.",
+                retry_after_seconds=2,
                 foreseen=False,
             )
         case _:

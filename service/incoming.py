@@ -54,6 +54,13 @@ async def read_judge_request(request: Request, settings: Settings) -> Incoming[J
     return incoming
 
 
+def read_judge_json(body: bytes, settings: Settings) -> Incoming[JudgeFields]:
+    """A judgement's JSON that came otherwise than as a request's body. Raises RefusalError as `read_judge_request`."""
+    incoming = _read_json(body, settings, JudgeRequest)
+    _check_limits(incoming.fields, settings)
+    return Incoming(fields=incoming.fields, pictures=incoming.pictures)
+
+
 async def read_verify_request(request: Request, settings: Settings) -> Incoming[VerifyFields]:
     """The body of a verification, checked against its schema. Raises RefusalError as `read_judge_request` does, also
     for a text over its limit.
@@ -81,7 +88,11 @@ async def read_rerank_request(request: Request, settings: Settings) -> RerankReq
             f"The body's content type is {shorten(content_type) or 'not given'!r}; a ranking takes {JSON_TYPE}, with "
             "images as data URLs. Set the Content-Type header to what the body is.",
         )
-    body = await request.body()
+    return read_rerank_json(await request.body(), settings)
+
+
+def read_rerank_json(body: bytes, settings: Settings) -> RerankRequest:
+    """A ranking's JSON that came otherwise than as a request's body. Raises RefusalError as `read_rerank_request`."""
     _check_structure(body, settings, num_texts=1 + settings.max_candidates)
     try:
         fields = RerankRequest.model_validate_json(body, strict=True)

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from experts.panel import ExpertPanel
@@ -48,6 +48,8 @@ class Lifecycle:
         self._part = f"The model ({_name_model(settings)})"
         """What is loaded now, or failed to."""
         self._loaded = asyncio.Event()
+        self.before_ready: list[tuple[str, Callable[[], Awaitable[None]]]] = []
+        """What else has to have started, by name, with how to start it."""
 
     async def load(self) -> None:
         """Build and start the engine. Afterwards the phase is `ready`, or `failed` with `error` set."""
@@ -69,6 +71,9 @@ class Lifecycle:
             await asyncio.gather(self._engine.start(), asyncio.to_thread(load_solver))
             self._part = "A vision expert"
             self._panel = await asyncio.to_thread(self._build_panel)
+            for part, start in self.before_ready:
+                self._part = part
+                await start()
         except Exception as error:
             if not isinstance(error, GenRMError):
                 _logger.exception("%s could not be loaded.", self._part)

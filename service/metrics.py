@@ -75,6 +75,10 @@ class Metrics:
             ["result"],
             registry=registry,
         )
+        self.batches = Counter("genrm_batches", "Batches that ended, by how.", ["status"], registry=registry)
+        self.batch_lines = Counter(
+            "genrm_batch_lines", "Lines of batches, by what came of them.", ["result"], registry=registry
+        )
         self.tokens = Counter("genrm_tokens", "Tokens, by kind.", ["kind"], registry=registry)
         self.verdicts = Counter(
             "genrm_verdicts",
@@ -106,6 +110,8 @@ class Metrics:
             self.verdicts.labels(status, position)
         for result in ("hit", "miss"):
             self.prefix_cache.labels(result)
+        for result in ("completed", "failed"):
+            self.batch_lines.labels(result)
         for reason in _OUR_FAILURES:
             self.rejections.labels(reason)
 

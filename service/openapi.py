@@ -183,6 +183,42 @@ RERANK_BODY: dict[str, Any] = {
 }
 
 
+PLAIN_RESPONSES = _ERRORS
+"""Of routes whose answer the framework describes."""
+
+FILE_CONTENT_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The bytes of the file.",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    },
+    **_ERRORS,
+}
+
+FILE_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "purpose": {"type": "string", "enum": ["batch"]},
+                    "file": {"type": "string", "format": "binary", "description": "JSON lines, 50,000 at most."},
+                    "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
+                    "expires_after[seconds]": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "description": "Delete the file so long after its upload, not later than "
+                        "GENRM_FILE_RETENTION_DAYS.",
+                    },
+                },
+                "required": ["purpose", "file"],
+                "additionalProperties": False,
+            }
+        }
+    },
+}
+
+
 _SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, where the service wants one."},
     "header": {

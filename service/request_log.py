@@ -69,7 +69,7 @@ class RequestLog:
 
     def _finish(self, scope: Scope, record: RequestRecord, status: int) -> None:
         seconds = time.perf_counter() - record.started
-        route = getattr(scope.get("route"), "path", "unmatched")
+        route = record.route or str(getattr(scope.get("route"), "path", "unmatched"))
         self._metrics.observe_request(route, status, seconds)
         if record.error_code is not None:
             self._metrics.rejections.labels(record.error_code).inc()

@@ -11,10 +11,11 @@ _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 
 @dataclass(kw_only=True)
 class RequestRecord:
-    """Notes on one request. started: `time.perf_counter()` at its arrival."""
+    """Notes on one request. started: `time.perf_counter()` at its arrival. route: its pattern, if no router sees it."""
 
     request_id: str
     started: float
+    route: str | None = None
     error_code: str | None = None
     facts: dict[str, object] = field(default_factory=dict)
     """What a route adds to the log line: short values, no texts of the caller."""

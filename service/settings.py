@@ -124,6 +124,26 @@ class Settings(BaseSettings):
         default=True, description="Whether an expert that cannot be loaded keeps the service from starting."
     )
 
+    database_url: SecretStr | None = Field(
+        None,
+        description="Database of files, batches and answers by Idempotency-Key: `sqlite:////folder/genrm.db` for one "
+        "process, `postgresql://user:password@host/name` for replicas that share the work, or `none`: then there are "
+        "neither. Empty: an SQLite file in the user's state folder. Never logged.",
+    )
+    batch_workers: int = Field(
+        8,
+        ge=1,
+        le=256,
+        description="Lines of batches that run at once while nobody else asks; one while requests run. After a crash "
+        "at most so many are judged again.",
+    )
+    max_file_bytes: int = Field(
+        512 * 2**20, ge=1024, description="Largest file that may be uploaded for a batch, in bytes. Above: 413."
+    )
+    file_retention_days: float = Field(
+        30.0, gt=0, description="How long uploaded files, and the results of batches that have ended, are kept."
+    )
+
     tie_margin: float = Field(
         _RULES.tie_margin, ge=0, le=1, description="A verdict whose |P(A) − P(B)| is at most this is a `tie`."
     )

@@ -20,3 +20,4 @@ def _no_settings_from_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drop `GENRM_…` variables, so that a test sees the defaults unless it sets some itself."""
     for name in [name for name in os.environ if name.startswith("GENRM_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("GENRM_DATABASE_URL", "none")  # the developer's own is not for tests; those of batches set one

@@ -1,0 +1,1 @@
+"""Batches: files of comparisons, judged in the background and in spite of crashes."""

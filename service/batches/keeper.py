@@ -1,0 +1,139 @@
+"""Everything about batches that lives as long as the service: the workflows, and the housekeeping around them.
+
+Housekeeping shows the other replicas that this one lives, takes over from those that have died, submits batches that
+were created and not submitted when their process died, and deletes what is past its time.
+"""
+
+import asyncio
+import logging
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from service.admission import Admission
+from service.batches import store
+from service.batches.files import delete_expired_files
+from service.batches.runner import LineRunner
+from service.batches.turns import Turns
+from service.connection import cancel_all
+from service.database import Database
+from service.errors import RefusalError, StorageError
+from service.idempotency import forget_answers_of, forget_old_answers
+from service.lifecycle import Lifecycle
+from service.metrics import Metrics
+from service.replicas import BEAT_SECONDS, Replicas
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.batches.workflows import BatchWorkflows
+
+_CLEANING_SECONDS = 600.0
+
+_logger = logging.getLogger(__name__)
+
+
+class BatchKeeper:
+    """Starts when the judge is loaded, and stops before it is closed.
+
+    database: open. The rest is the application's.
+    """
+
+    def __init__(
+        self, database: Database, lifecycle: Lifecycle, admission: Admission, settings: Settings, metrics: Metrics
+    ) -> None:
+        self.database = database
+        self.replica_id = uuid.uuid4().hex
+        self._lifecycle = lifecycle
+        self._settings = settings
+        self._metrics = metrics
+        self._runner = LineRunner(lifecycle, settings, metrics)
+        self._turns = Turns(admission, settings.batch_workers)
+        self._replicas = Replicas(self.replica_id, is_exclusive=database.is_exclusive)
+        self._workflows: BatchWorkflows | None = None
+        self._housekeeping: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to work on what there is. Raises StartError and StorageError."""
+        from service.batches.workflows import BatchWorkflows  # its library takes seconds to import
+
+        workflows = BatchWorkflows(
+            self.database,
+            self._runner,
+            self._turns,
+            self._metrics,
+            replica_id=self.replica_id,
+            num_workers=self._settings.batch_workers,
+            max_line_bytes=self._settings.max_body_bytes,
+            loop=asyncio.get_running_loop(),
+        )
+        await self.database.run(self._replicas.beat)
+        await asyncio.to_thread(workflows.launch)
+        self._workflows = workflows
+        self._housekeeping = asyncio.create_task(self._keep_house(workflows))
+
+    async def submit(self, batch_id: str) -> None:
+        """Have a batch worked off. Raises RefusalError if the service is not there yet, or stops."""
+        self._lifecycle.require_judge()
+        if self._workflows is None:
+            raise RefusalError("not_ready", "Batches are not taken yet. Ask again in a second.", retry_after_seconds=1)
+        await asyncio.to_thread(self._workflows.submit, batch_id)
+
+    def stop_taking(self) -> None:
+        """Start no further line of a batch."""
+        if self._workflows is not None:
+            self._workflows.stop_taking()
+
+    async def close(self) -> None:
+        """Let lines that run be finished, leave the rest to other replicas or the next process, close the database."""
+        self.stop_taking()
+        if self._housekeeping is not None:
+            await cancel_all(self._housekeeping)
+        limit = time.monotonic() + self._settings.shutdown_timeout_seconds
+        while self._turns.num_running and time.monotonic() < limit:  # noqa: ASYNC110 - threads and time end it
+            await asyncio.sleep(0.02)
+        if self._workflows is not None:
+            await asyncio.to_thread(self._workflows.close)
+        try:
+            await self.database.run(self._replicas.leave)
+        except StorageError:
+            _logger.warning("The other replicas could not be told that this one stops; they will notice.")
+        await asyncio.to_thread(self.database.close)
+
+    async def _keep_house(self, workflows: "BatchWorkflows") -> None:
+        next_cleaning = 0.0
+        while True:
+            try:
+                await asyncio.to_thread(self._look_after_replicas, workflows)
+                if time.monotonic() >= next_cleaning:
+                    await asyncio.to_thread(self._clean, workflows)
+                    next_cleaning = time.monotonic() + _CLEANING_SECONDS
+            except Exception:  # it must go on
+                _logger.exception("Housekeeping of batches failed and is tried again.")
+            await asyncio.sleep(BEAT_SECONDS)
+
+    def _look_after_replicas(self, workflows: "BatchWorkflows") -> None:
+        with self.database.transaction() as connection:
+            self._replicas.beat(connection)
+        with self.database.transaction() as connection:
+            dead = self._replicas.claim_dead(connection)
+        for replica_id in dead:
+            workflows.take_over(replica_id)
+            with self.database.transaction() as connection:
+                forget_answers_of(connection, replica_id)
+                self._replicas.forget(connection, replica_id)
+
+    def _clean(self, workflows: "BatchWorkflows") -> None:
+        now = int(time.time())
+
+        def delete(connection: sa.Connection) -> tuple[list[str], list[str]]:
+            delete_expired_files(connection, now)
+            forget_old_answers(connection, now)
+            return store.delete_old_batches(connection, now), store.list_open_batches(connection)
+
+        with self.database.transaction() as connection:
+            deleted, still_open = delete(connection)
+        workflows.forget(deleted)
+        for batch_id in still_open:
+            workflows.submit(batch_id)  # of one that was submitted it changes nothing
