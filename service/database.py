@@ -123,7 +123,7 @@ def _lock_file(url: sa.URL) -> FileLock:
     path = Path(str(url.database)).absolute()
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = FileLock(path.with_name(f"{path.name}.lock"), timeout=0)
+        lock = FileLock(path.with_name(f"{path.name}.lock"), timeout=0, thread_local=False)
         lock.acquire()
         path.touch(mode=0o600)  # it holds callers' files
     except Timeout:

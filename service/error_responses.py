@@ -56,7 +56,8 @@ async def _answer(request: Request, error: Exception) -> Response:
 
 async def _answer_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return build_error_response(refuse_invalid(error.errors(), known=()), get_record(request))
+    problems = [{**problem, "loc": problem["loc"][1:]} for problem in error.errors()]  # without "body", "query", …
+    return build_error_response(refuse_invalid(problems, known=()), get_record(request))
 
 
 async def _answer_http(request: Request, error: Exception) -> Response:

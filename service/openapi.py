@@ -219,6 +219,15 @@ FILE_BODY: dict[str, Any] = {
 }
 
 
+_IDEMPOTENCY_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A name for this request, such as a UUID. Sent again within two days, with the same body, it gets the "
+    "first answer again and nothing is done twice.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
+
 _SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, where the service wants one."},
     "header": {
@@ -243,6 +252,9 @@ def install_schema(app: FastAPI) -> None:
         judging["200"]["content"]["application/json"]["example"] = EXAMPLE_RESPONSE
         for path in ("/v1/judge", "/v1/rerank", "/v1/verify"):
             _add_error_examples(document["paths"][path]["post"]["responses"])
+        for operations in document["paths"].values():
+            if "post" in operations:
+                operations["post"].setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign] # the documented way to extend it

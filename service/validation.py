@@ -34,9 +34,11 @@ _ALLOWED = {
     "int_parsing": "an integer",
     "int_parsing_size": "an integer",
     "int_type": "an integer",
+    "dict_type": "an object",
     "less_than_equal": "a number of at most {le}",
     "literal_error": "one of {expected}",
     "model_type": "an object",
+    "string_pattern_mismatch": "text of the form {pattern}",
     "string_too_long": "at most {max_length} characters",
     "string_too_short": "at least {min_length} character",
     "string_type": "a string",
@@ -89,14 +91,14 @@ def _describe(problem: Mapping[str, Any], known: Sequence[str]) -> str:
         case "json_invalid":
             return "The body is not valid JSON. Send an object in UTF-8, or a multipart form with its content type."
         case "missing":
-            return f"Field {param!r} is missing. Add it."
+            return f"Field {param!r} is missing. Add it." if param else "The body is missing. Send a JSON object."
         case "extra_forbidden":
             name = str(problem["loc"][-1])
             is_top_level = len(problem["loc"]) == 1
             is_comparable = is_top_level and len(name) <= _MAX_COMPARED_CHARACTERS
             near = difflib.get_close_matches(name, known, 1) if is_comparable else []
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            allowed = f" Known fields: {', '.join(known)}." if is_top_level else ""
+            allowed = f" Known fields: {', '.join(known)}." if is_top_level and known else ""
             return f"Field {param!r} does not exist in this version.{hint}{allowed} Remove it."
         case kind:
             allowed = _ALLOWED.get(kind, "another value").format_map(problem.get("ctx", {}))

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import openai
 import pytest
 from openai.types import Batch
 
 if TYPE_CHECKING:
-    from tests.service.conftest import LiveServer, MakeBody, Serve
+    from tests.service.conftest import LiveServer, MakeBody, OpenApp, Serve
 
 ENDED = ("completed", "failed", "expired", "cancelled")
-
 
 
 def is_ended(batch: Batch) -> bool:
@@ -88,3 +88,10 @@ def make_line(make_body: MakeBody) -> MakeLine:
         return {"custom_id": custom_id, "method": "POST", "url": "/v1/judge", "body": make_body(mode="fast", **fields)}
 
     return make
+
+
+@pytest.fixture
+async def batches_client(open_app: OpenApp, database: str) -> AsyncIterator[httpx.AsyncClient]:
+    """An HTTP client of an application in this process that has a database."""
+    async with open_app(database_url=database) as http:
+        yield http
