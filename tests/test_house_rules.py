@@ -9,22 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("genrm", "experts", "service", "training", "pocket")
-TEXT_SUFFIXES = {
-    "",
-    ".cfg",
-    ".ini",
-    ".json",
-    ".jsonl",
-    ".jinja",
-    ".md",
-    ".py",
-    ".sh",
-    ".toml",
-    ".tpl",
-    ".txt",
-    ".yaml",
-    ".yml",
-}
+TEXT_SUFFIXES = {"", ".cfg", ".ini", ".json", ".jsonl", ".jinja", ".md", ".py", ".sh", ".toml", ".txt", ".yaml", ".yml"}
+TEXT_SUFFIXES |= {".tpl"}
 NAMES_THAT_SAY_NOTHING = {"utils", "common", "helpers", "misc", "core", "base"}
 MAX_LINES = 500
 

@@ -173,8 +173,9 @@ def test_one_pod_is_gone_before_the_next_comes_where_a_volume_takes_one(rendered
     }
     for deployment in rendered.of_kind("Deployment"):
         volumes = deployment["spec"]["template"]["spec"]["volumes"]
-        used = [volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume]
-        if any(claims.get(name, ["ReadWriteOnce"]) == ["ReadWriteOnce"] for name in used):
+        used = [volume["persistentVolumeClaim"] for volume in volumes if "persistentVolumeClaim" in volume]
+        writing = [claim["claimName"] for claim in used if not claim.get("readOnly")]
+        if any(claims.get(name, ["ReadWriteOnce"]) == ["ReadWriteOnce"] for name in writing):
             assert deployment["spec"]["strategy"]["type"] == "Recreate"
             assert deployment["spec"]["replicas"] == 1
 
@@ -283,9 +284,10 @@ def test_an_alert_can_be_replaced(render: Render, everything: Rendered) -> None:
 
 def test_notes_say_what_the_release_needs(render: Render) -> None:
     assert "WARNING: it has no keys" in render({}).notes
+    assert "names no registry" in render({}).notes
     assert "LOST WITH THE POD" in render({"database": {"sqlite": {"persistence": {"enabled": False}}}}).notes
     ingress = yaml.safe_load((CHART / "examples" / "ingress.yaml").read_text("utf-8"))
-    assert "https://judge.example.com/docs" in render(ingress).notes
+    assert "https://judge.example.com\n" in render(ingress).notes
     assert "WARNING" not in render(ingress).notes
     assert "/metrics is on the main port" in render({**ingress, "metrics": {"port": None}}).notes
 

@@ -33,6 +33,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "[ReadWriteMany], or modelCache.persistence.enabled to false",
     ),
     (
+        {"modelCache": {"persistence": {"enabled": True, "accessModes": ["ReadOnlyMany"]}}},
+        "set hub.offline to true",
+    ),
+    (
         {"vllm": {"enabled": True, "replicaCount": 2, "modelCache": {"persistence": {"enabled": True}}}},
         "Several replicas of vLLM cannot share",
     ),
@@ -109,9 +113,8 @@ def test_a_refusal_does_not_repeat_a_secret(helm: Any, render: Render, values: M
     assert "genrm-secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["ingress", "service"])
-def test_a_judge_without_keys_opens_when_somebody_says_so(render: Render, kind: str) -> None:
-    values: dict[str, Any] = {"ingress": {"ingress": HOST}, "service": {"service": {"type": "NodePort"}}}[kind]
+@pytest.mark.parametrize("values", [{"ingress": HOST}, {"service": {"type": "NodePort"}}], ids=["ingress", "service"])
+def test_a_judge_without_keys_opens_when_somebody_says_so(render: Render, values: Mapping[str, Any]) -> None:
     assert render({**values, "auth": {"allowAnonymous": True}}).of_kind("Service")
 
 

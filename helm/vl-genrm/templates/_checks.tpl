@@ -25,6 +25,9 @@
 {{- if and (eq $values.database.kind "sqlite") $values.strategy.type (ne $values.strategy.type "Recreate") }}
 {{- fail "With SQLite two pods must never run at once. Leave strategy empty, or set strategy.type to Recreate." }}
 {{- end }}
+{{- if and $values.modelCache.persistence.enabled (eq (join "" $values.modelCache.persistence.accessModes) "ReadOnlyMany") (not $values.hub.offline) }}
+{{- fail "A model cache that can only be read takes no downloads. Fill it beforehand and set hub.offline to true, or add ReadWriteMany to modelCache.persistence.accessModes." }}
+{{- end }}
 {{- with $values.autoscaling }}
 {{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) }}
 {{- fail (printf "autoscaling.minReplicas is %d and maxReplicas %d. The first must not be the larger." (int .minReplicas) (int .maxReplicas)) }}

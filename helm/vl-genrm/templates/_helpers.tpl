@@ -204,6 +204,9 @@ spec:
   {{- if .cache.persistence.enabled }}
   persistentVolumeClaim:
     claimName: {{ default .claim .cache.persistence.existingClaim }}
+    {{- if eq (join "" .cache.persistence.accessModes) "ReadOnlyMany" }}
+    readOnly: true
+    {{- end }}
   {{- else }}
   emptyDir:
     sizeLimit: {{ .cache.sizeLimit }}
