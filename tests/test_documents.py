@@ -14,7 +14,10 @@ from service.schemas import JudgeResponse
 from service.settings_table import insert_table
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / name for name in ("README.md", "AGENTS.md", "CHANGELOG.md")] + sorted((ROOT / "docs").rglob("*.md"))
+DOCUMENTS = [ROOT / name for name in ("README.md", "AGENTS.md", "CHANGELOG.md")] + [
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "helm").rglob("*.md")),
+]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKE_WORDS = set(re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
@@ -52,7 +55,7 @@ def test_links_inside_the_repository_lead_somewhere(document: Path) -> None:
 def test_files_that_a_document_names_exist(document: Path) -> None:
     """Checked are words in backticks that begin with one of our folders and have a slash."""
     named = re.findall(
-        r"`((?:genrm|experts|service|training|pocket|tests|bench|docs|docker)/[\w./-]+)`",
+        r"`((?:genrm|experts|service|training|pocket|tests|bench|docs|docker|helm)/[\w./-]+)`",
         document.read_text(encoding="utf-8"),
     )
     assert [name for name in named if not (ROOT / name).exists()] == []

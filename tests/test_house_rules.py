@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("genrm", "experts", "service", "training", "pocket")
 TEXT_SUFFIXES = {"", ".cfg", ".ini", ".json", ".jsonl", ".jinja", ".md", ".py", ".sh", ".toml", ".txt", ".yaml", ".yml"}
+TEXT_SUFFIXES |= {".tpl"}
 NAMES_THAT_SAY_NOTHING = {"utils", "common", "helpers", "misc", "core", "base"}
 MAX_LINES = 500
 
@@ -25,7 +26,7 @@ def python_files(*folders: str) -> list[Path]:
 def texts() -> Iterator[tuple[str, str]]:
     """Relative name and contents of every text file that belongs to the project."""
     top_level = [path for path in ROOT.iterdir() if path.is_file()]
-    folders = (*PACKAGES, "tests", "bench", "docs", "docker", ".ci")
+    folders = (*PACKAGES, "tests", "bench", "docs", "docker", "helm", ".ci")
     below = [path for folder in folders for path in (ROOT / folder).rglob("*")]
     for path in sorted(top_level + below):
         if path.is_file() and path.suffix in TEXT_SUFFIXES and "__pycache__" not in path.parts:

@@ -45,4 +45,11 @@ def test_the_wheel_holds_nothing_but_the_packages(wheel_files: set[str]) -> None
 def test_the_source_distribution_can_be_tested() -> None:
     # Leaves out pyproject.toml, which hatchling always adds by itself.
     files = {Path(file.distribution_path).as_posix() for file in SdistBuilder(str(ROOT)).recurse_included_files()}
-    assert files >= {"Makefile", "constraints.txt", "LICENSE", "README.md", "tests/test_packaging.py"}
+    assert files >= {
+        "Makefile",
+        "constraints.txt",
+        "LICENSE",
+        "README.md",
+        "tests/test_packaging.py",
+        "helm/vl-genrm/Chart.yaml",
+    }

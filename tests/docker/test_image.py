@@ -23,6 +23,8 @@ DOCKERFILE = (DOCKER / "Dockerfile").read_text("utf-8")
 COMPOSE_FILES = sorted(DOCKER.glob("compose*.yaml"))
 COMPOSE = yaml.safe_load((DOCKER / "compose.yaml").read_text("utf-8"))
 PORT = Settings.model_fields["port"].default
+PENDING = {"GENRM_DATABASE_URL"}
+"""Settings that compose knows before the code does."""
 TEXTS = [file for file in sorted(DOCKER.rglob("*")) if file.is_file()]
 
 
@@ -68,7 +70,11 @@ def test_the_image_runs_as_a_user_without_rights_and_gets_signals_itself() -> No
 @pytest.mark.parametrize("file", TEXTS, ids=lambda file: file.relative_to(DOCKER).as_posix())
 def test_every_setting_that_is_named_is_one(file: Path) -> None:
     named = set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", file.read_text("utf-8")))
-    assert named - {PREFIX + name.upper() for name in Settings.model_fields} == set()
+    assert named - PENDING - {PREFIX + name.upper() for name in Settings.model_fields} == set()
+
+
+def test_no_setting_is_pending_that_exists() -> None:
+    assert not PENDING & {PREFIX + name.upper() for name in Settings.model_fields}, "take it out of PENDING"
 
 
 def test_all_say_the_same_port() -> None:
@@ -104,7 +110,7 @@ def test_what_compose_mounts_and_builds_exists() -> None:
 
 
 def test_compose_opens_no_port_to_the_network() -> None:
-    ports = [port for service in COMPOSE["services"].values() for port in service["ports"]]
+    ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", ())]
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
@@ -112,6 +118,25 @@ def test_compose_waits_for_running_judgements_before_it_kills() -> None:
     grace = COMPOSE["services"]["judge"]["stop_grace_period"]
     needed = default_of("shutdown_delay_seconds") + default_of("shutdown_timeout_seconds")
     assert int(grace.removesuffix("s")) > needed
+
+
+def test_the_judge_starts_when_its_database_answers_and_knows_its_address() -> None:
+    services = COMPOSE["services"]
+    database = services["postgres"]
+    assert services["judge"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    asked = database["healthcheck"]["test"]
+    made = database["environment"]
+    assert {f"--username={made['POSTGRES_USER']}", f"--dbname={made['POSTGRES_DB']}"} <= set(asked)
+    user, password, name = (made[f"POSTGRES_{word}"] for word in ("USER", "PASSWORD", "DB"))
+    assert (
+        services["judge"]["environment"]["GENRM_DATABASE_URL"] == f"postgresql://{user}:{password}@postgres:5432/{name}"
+    )
+
+
+def test_the_database_keeps_its_files_and_is_open_to_nobody_outside() -> None:
+    database = COMPOSE["services"]["postgres"]
+    assert "ports" not in database
+    assert [split_mount(mount)[1] for mount in database["volumes"]] == ["/var/lib/postgresql/data"]
 
 
 def test_prometheus_finds_its_rules_where_compose_mounts_them() -> None:
