@@ -223,8 +223,8 @@ _IDEMPOTENCY_KEY: dict[str, Any] = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "A name for this request, such as a UUID. Sent again within two days, with the same body, it gets the "
-    "first answer again and nothing is done twice.",
+    "description": "A name for this request, such as a UUID. Sent again within two days, with the same body, it gets "
+    "the first answer again and nothing is done twice.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
 
@@ -253,8 +253,9 @@ def install_schema(app: FastAPI) -> None:
         for path in ("/v1/judge", "/v1/rerank", "/v1/verify"):
             _add_error_examples(document["paths"][path]["post"]["responses"])
         for operations in document["paths"].values():
-            if "post" in operations:
-                operations["post"].setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
+            if "post" in operations:  # again and again: the framework keeps the document
+                others = [each for each in operations["post"].get("parameters", ()) if each != _IDEMPOTENCY_KEY]
+                operations["post"]["parameters"] = [*others, _IDEMPOTENCY_KEY]
         return document
 
     app.openapi = openapi  # type: ignore[method-assign] # the documented way to extend it

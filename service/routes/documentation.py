@@ -37,7 +37,7 @@ p {{ white-space: pre-line }}
 
 @router.get("/docs", response_class=HTMLResponse)
 async def show_documentation(request: Request) -> HTMLResponse:
-    """All routes with what they do, and the fields of a JSON body."""
+    """All routes with what they do, and the fields of their bodies."""
     document = request.app.openapi()
     info = {name: _render_text(document["info"][name]) for name in ("title", "version", "description")}
     page = _PAGE.format(**info, routes="\n".join(_render_routes(document)))
@@ -50,8 +50,9 @@ def _render_routes(document: Mapping[str, Any]) -> Iterator[str]:
             yield f"<h2><code>{method.upper()} {escape(path)}</code> – {_render_text(operation['summary'])}</h2>"
             yield f"<p>{_render_text(operation.get('description', ''))}</p>"
             if body := operation.get("requestBody"):
-                name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
-                yield from _render_fields(document["components"]["schemas"][name])
+                schema = next(iter(body["content"].values()))["schema"]  # JSON, where there is JSON
+                name = schema.get("$ref", "").rpartition("/")[2]
+                yield from _render_fields(document["components"]["schemas"][name] if name else schema)
 
 
 def _render_fields(schema: Mapping[str, Any]) -> Iterator[str]:

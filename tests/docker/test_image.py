@@ -23,8 +23,6 @@ DOCKERFILE = (DOCKER / "Dockerfile").read_text("utf-8")
 COMPOSE_FILES = sorted(DOCKER.glob("compose*.yaml"))
 COMPOSE = yaml.safe_load((DOCKER / "compose.yaml").read_text("utf-8"))
 PORT = Settings.model_fields["port"].default
-PENDING = {"GENRM_DATABASE_URL"}
-"""Settings that compose knows before the code does."""
 TEXTS = [file for file in sorted(DOCKER.rglob("*")) if file.is_file()]
 
 
@@ -70,11 +68,7 @@ def test_the_image_runs_as_a_user_without_rights_and_gets_signals_itself() -> No
 @pytest.mark.parametrize("file", TEXTS, ids=lambda file: file.relative_to(DOCKER).as_posix())
 def test_every_setting_that_is_named_is_one(file: Path) -> None:
     named = set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", file.read_text("utf-8")))
-    assert named - PENDING - {PREFIX + name.upper() for name in Settings.model_fields} == set()
-
-
-def test_no_setting_is_pending_that_exists() -> None:
-    assert not PENDING & {PREFIX + name.upper() for name in Settings.model_fields}, "take it out of PENDING"
+    assert named - {PREFIX + name.upper() for name in Settings.model_fields} == set()
 
 
 def test_all_say_the_same_port() -> None:

@@ -55,7 +55,7 @@ def test_a_file_and_its_folder_are_made_for_the_user_alone(tmp_path: Path) -> No
 
 def test_a_second_service_on_the_same_file_is_told_what_to_do(tmp_path: Path) -> None:
     first = open_file(tmp_path / "genrm.db")
-    with pytest.raises(StartError, match="in use by another service.*genrm-2.db"):
+    with pytest.raises(StartError, match=r"in use by another service.*genrm-2\.db"):
         open_file(tmp_path / "genrm.db")
     first.close()
     open_file(tmp_path / "genrm.db").close()

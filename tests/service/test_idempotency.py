@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -231,7 +232,7 @@ def test_it_does_not_matter_how_a_body_comes_in(body: bytes, cuts: list[int]) ->
         taken = Fingerprint({"type": "http", "method": "POST", "path": "/", "headers": [(b"content-type", kind)]})
         content = b"--" + boundary.encode() + body + b"--" + boundary.encode() + b"--"
         edges = [0, *sorted(cuts), len(content)]
-        for start, stop in zip(edges, edges[1:], strict=False):
+        for start, stop in itertools.pairwise(edges):
             taken.add(content[start:stop])
         return taken.digest()
 

@@ -241,7 +241,7 @@ def test_a_batch_leaves_the_machine_to_requests_and_gets_on_all_the_same(
             time.sleep(0.5)
             assert engine.num_running == 1
             engine.is_held = False
-            caller.wait(batch, until=lambda now: now.request_counts.completed >= 3)
+            caller.wait(batch, until=lambda now: now.request_counts is not None and now.request_counts.completed >= 3)
             assert engine.most_running == 1
         engine.is_held = True
         eventually(lambda: engine.num_running == 4)
