@@ -143,10 +143,15 @@ async def application_here(settings: "Settings") -> AsyncIterator["AsyncClient"]
     """A client of an application inside this process, so that limits, messages and answers are the service's own."""
     from httpx import ASGITransport
 
+    from pydantic import SecretStr
+
     from service.app import create_app
     from service.client import AsyncClient
+    from service.database import NONE
 
-    app = create_app(settings.model_copy(update={"api_keys": None, "api_keys_file": None}))  # nobody else can ask it
+    # Nobody else can ask it, and the database may be in use by a service that runs.
+    private = {"api_keys": None, "api_keys_file": None, "database_url": SecretStr(NONE)}
+    app = create_app(settings.model_copy(update=private))
     async with app.router.lifespan_context(app), AsyncClient(transport=ASGITransport(app)) as client:
         await app.state.lifecycle.wait_until_loaded()
         yield client

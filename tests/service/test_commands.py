@@ -96,6 +96,16 @@ def test_keys_of_the_service_do_not_keep_a_person_from_judging_here(
     assert run("judge", photo, *TEXTS) == 0
 
 
+def test_a_person_can_judge_here_while_a_service_has_the_database(
+    monkeypatch: pytest.MonkeyPatch, serve: Serve, photo: str, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'genrm.db'}"
+    with serve(database_url=url):
+        use_fake_engine(monkeypatch, FakeEngine())
+        monkeypatch.setenv("GENRM_DATABASE_URL", url)
+        assert run("judge", photo, *TEXTS) == 0
+
+
 def test_options_of_the_model_become_settings(monkeypatch: pytest.MonkeyPatch, photo: str) -> None:
     seen = use_fake_engine(monkeypatch, FakeEngine())
     assert run("judge", photo, *TEXTS, "--model", "m", "--adapter", "x", "--device", "cpu") == 0
