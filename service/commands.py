@@ -142,7 +142,6 @@ async def _judge_here(
 async def application_here(settings: "Settings") -> AsyncIterator["AsyncClient"]:
     """A client of an application inside this process, so that limits, messages and answers are the service's own."""
     from httpx import ASGITransport
-
     from pydantic import SecretStr
 
     from service.app import create_app

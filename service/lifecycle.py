@@ -39,6 +39,8 @@ class Lifecycle:
         self.phase: Phase = "loading"
         self.error: Exception | None = None
         self.created = int(time.time())
+        self.stopping_since: float | None = None
+        """When the stop signal came, by `time.monotonic()`."""
         self._settings = settings
         self._build = build
         self._build_panel = build_panel
@@ -93,6 +95,7 @@ class Lifecycle:
     def stop_accepting(self) -> None:
         """Refuse new judgements from now on; running ones go on."""
         self.phase = "stopping"
+        self.stopping_since = self.stopping_since or time.monotonic()
 
     async def close(self) -> None:
         """Close the engine and the experts, if there are any."""

@@ -203,8 +203,8 @@ LATENCY = Dashboard(
         ),
         Panel(
             title="Lines of batches",
-            description="Lines per second by what came of them. Batches take what requests leave, so it falls while these "
-            "come.",
+            description="Lines per second by what came of them. Batches take what requests leave, so it falls while "
+            "these come.",
             queries=(Query(expression=per_second("genrm_batch_lines_total", by="result"), legend="{{result}}"),),
             unit="ops",
             kind="stacked",

@@ -6,7 +6,7 @@ that a file never lies in memory as a whole.
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -129,10 +129,10 @@ def read_result_page(
     return (b"".join(row.content for row in rows), rows[-1].line) if rows else None
 
 
-def delete_expired_files(connection: sa.Connection, now: int) -> None:
-    """Delete uploaded files whose time is over, and those whose upload broke off a day ago."""
+def delete_expired_files(connection: sa.Connection, now: int, *, keep: Collection[str]) -> None:
+    """Delete uploaded files whose time is over, and those whose upload broke off a day ago. keep: files in use."""
     broken_off = sa.and_(files.c.num_bytes == _INCOMPLETE, files.c.created_at < now - _DAY_SECONDS)
-    connection.execute(files.delete().where(sa.or_(files.c.expires_at < now, broken_off)))
+    connection.execute(files.delete().where(sa.or_(files.c.expires_at < now, broken_off), files.c.id.not_in(keep)))
 
 
 def _find_result_file(connection: sa.Connection, file_id: str, owner: str | None) -> StoredFile | None:

@@ -10,8 +10,6 @@ import time
 import uuid
 from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
-
 from service.admission import Admission
 from service.batches import store
 from service.batches.files import delete_expired_files
@@ -90,7 +88,8 @@ class BatchKeeper:
         self.stop_taking()
         if self._housekeeping is not None:
             await cancel_all(self._housekeeping)
-        limit = time.monotonic() + self._settings.shutdown_timeout_seconds
+        began = self._lifecycle.stopping_since or time.monotonic()
+        limit = began + self._settings.shutdown_delay_seconds + self._settings.shutdown_timeout_seconds
         while self._turns.num_running and time.monotonic() < limit:  # noqa: ASYNC110 - threads and time end it
             await asyncio.sleep(0.02)
         if self._workflows is not None:
@@ -127,13 +126,11 @@ class BatchKeeper:
     def _clean(self, workflows: "BatchWorkflows") -> None:
         now = int(time.time())
 
-        def delete(connection: sa.Connection) -> tuple[list[str], list[str]]:
-            delete_expired_files(connection, now)
-            forget_old_answers(connection, now)
-            return store.delete_old_batches(connection, now), store.list_open_batches(connection)
-
         with self.database.transaction() as connection:
-            deleted, still_open = delete(connection)
+            still_open = store.list_open_batches(connection)
+            delete_expired_files(connection, now, keep=[batch.input_file_id for batch in still_open])
+            forget_old_answers(connection, now)
+            deleted = store.delete_old_batches(connection, now)
         workflows.forget(deleted)
-        for batch_id in still_open:
-            workflows.submit(batch_id)  # of one that was submitted it changes nothing
+        for batch in still_open:
+            workflows.submit(batch.id)  # of one that was submitted it changes nothing

@@ -22,7 +22,7 @@ _MAY_FOLLOW: dict[Status, tuple[Status, ...]] = {
     "in_progress": ("validating",),
     "finalizing": ("in_progress",),
     "completed": ("finalizing",),
-    "failed": ("validating", "in_progress"),
+    "failed": ("validating", "in_progress", "cancelling"),
     "expired": ("in_progress", "finalizing"),
     "cancelling": ("validating", "in_progress"),
     "cancelled": ("cancelling",),
@@ -142,10 +142,10 @@ def list_batches(connection: sa.Connection, owner: str | None, *, after: str | N
     return [_read_batch(row) for row in take_page(connection, query, batches, after, limit, newest_first=True)]
 
 
-def list_open_batches(connection: sa.Connection) -> list[str]:
-    """The ids of all batches that have not ended, oldest first."""
-    query = sa.select(batches.c.id).where(batches.c.status.not_in(ENDED)).order_by(batches.c.created_at)
-    return list(connection.scalars(query))
+def list_open_batches(connection: sa.Connection) -> list[Batch]:
+    """All batches that have not ended, oldest first."""
+    query = batches.select().where(batches.c.status.not_in(ENDED)).order_by(batches.c.created_at)
+    return [_read_batch(row) for row in connection.execute(query).mappings()]
 
 
 def is_file_in_use(connection: sa.Connection, file_id: str) -> bool:

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import CancelledError as FutureCancelledError
 from contextlib import suppress
-from typing import ParamSpec, cast
+from typing import cast
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 
@@ -33,10 +33,10 @@ from service.batches.lines import (
 )
 from service.batches.runner import LineRunner
 from service.batches.schemas import Endpoint
-from service.batches.store import Batch, Result
+from service.batches.store import Batch, BatchProblem, Result
 from service.batches.turns import Turns
 from service.database import Database
-from service.errors import StartError, describe_failure
+from service.errors import StartError, StorageError, describe_failure
 from service.metrics import Metrics
 
 _BATCH_QUEUE = "genrm_batches"
@@ -45,11 +45,13 @@ _MAX_BATCHES_AT_ONCE = 16
 """Of one replica. A batch whose pieces are worked off costs it a thread that waits."""
 _LOOK_SECONDS = 0.2
 _MAX_IDLE_STARTS = 10
+_PAUSE_SECONDS = 2.0
+"""Before work that failed is tried again."""
+_MAX_BUGS = 5
 _WORKFLOW_VERSION = "1"
 """To be raised when a workflow would not understand what an older one has left behind."""
 
 _logger = logging.getLogger(__name__)
-_P = ParamSpec("_P")
 
 
 class _LeftError(BaseException):
@@ -100,8 +102,12 @@ class BatchWorkflows:
         library_log.propagate = True
         try:
             DBOS(config=config)
-            self._piece = DBOS.workflow(name="piece", max_recovery_attempts=None)(_as_function(self._work_on_piece))
-            self._batch = DBOS.workflow(name="batch", max_recovery_attempts=None)(_as_function(self._work_on_batch))
+            self._piece = DBOS.workflow(name="piece", max_recovery_attempts=None)(
+                lambda batch_id, position: self._insist(batch_id, lambda: self._work_on_piece(batch_id, position))
+            )
+            self._batch = DBOS.workflow(name="batch", max_recovery_attempts=None)(
+                lambda batch_id: self._insist(batch_id, lambda: self._work_on_batch(batch_id))
+            )
             DBOS.launch()
             for name, most in ((_BATCH_QUEUE, _MAX_BATCHES_AT_ONCE), (_PIECE_QUEUE, self._num_workers)):
                 DBOS.register_queue(
@@ -139,6 +145,31 @@ class BatchWorkflows:
         """Leave what is not finished to the next process. Blocks."""
         self.stop_taking()
         DBOS.destroy(destroy_registry=True)
+
+    def _insist(self, batch_id: str, work: Callable[[], None]) -> None:
+        """Do the work of a workflow, however often the database fails meanwhile: DBOS would take an error for its end.
+
+        What fails for another reason is a bug; after a few tries it fails the batch, so that nobody waits for it.
+        """
+        num_bugs = 0
+        while num_bugs < _MAX_BUGS:
+            try:
+                work()
+            except StorageError:
+                _logger.exception("Batch %s waits for the database.", batch_id)
+            except Exception:
+                num_bugs += 1
+                _logger.exception("Work on batch %s failed and is tried again.", batch_id)
+            else:
+                return
+            if self._stopping.wait(_PAUSE_SECONDS):
+                raise _LeftError
+        problem = BatchProblem(
+            code="internal_error", message="The service failed on this batch; its log has the reason."
+        )
+        with self._database.transaction() as connection:
+            if store.move_batch(connection, batch_id, "failed", errors=[problem]):
+                self._metrics.batches.labels("failed").inc()
 
     def _work_on_batch(self, batch_id: str) -> None:
         with self._database.transaction() as connection:
@@ -275,12 +306,3 @@ class BatchWorkflows:
     def _read_chunk(self, batch: Batch, position: int) -> bytes | None:
         with self._database.transaction() as connection:
             return read_chunk(connection, batch.input_file_id, position)
-
-
-def _as_function(method: Callable[_P, None]) -> Callable[_P, None]:
-    """A method as a function: DBOS puts attributes on what it registers, and methods take none."""
-
-    def call(*args: _P.args, **kwargs: _P.kwargs) -> None:
-        method(*args, **kwargs)
-
-    return call

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import openai
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from genrm.engines.contract import Completion, OnText, Prompt, Sampling
 from genrm.engines.fake import FakeEngine
 from genrm.errors import EngineError
-from service.batches import lines, runner
+from service.batches import lines, runner, store, workflows
 
 if TYPE_CHECKING:
     from tests.service.batches.conftest import MakeLine, ServeBatches
@@ -258,6 +259,60 @@ def test_a_failure_of_the_engine_is_tried_again(
     with serve_batches(WatchedEngine(num_failures=3)) as caller:
         (failed,) = caller.read(caller.wait(caller.start([make_line("one")])).error_file_id)
     assert failed["error"]["code"] == "engine_failed"
+
+
+def test_a_database_that_fails_for_a_while_delays_a_batch_and_does_not_end_it(
+    serve_batches: ServeBatches, make_line: MakeLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflows, "_PAUSE_SECONDS", 0.05)
+    num_failures = 6
+    add_result = store.add_result
+
+    def fail_first(*given: Any) -> bool:
+        nonlocal num_failures
+        if num_failures:
+            num_failures -= 1
+            raise OperationalError("INSERT", {}, Exception("no room"))
+        return add_result(*given)
+
+    monkeypatch.setattr(store, "add_result", fail_first)
+    with serve_batches() as caller:
+        ended = caller.wait(caller.start([make_line(str(i)) for i in range(9)]))
+        assert len(caller.read(ended.output_file_id)) == 9
+    assert ended.status == "completed"
+
+
+def test_a_bug_fails_the_batch_and_nobody_waits_for_it(
+    serve_batches: ServeBatches, make_line: MakeLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflows, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(workflows, "plan_file", lambda *_, **__: {}["a secret detail"])
+    with serve_batches() as caller:
+        ended = caller.wait(caller.start([make_line("one")]))
+    assert ended.status == "failed"
+    assert ended.errors is not None
+    assert ended.errors.data is not None
+    assert ended.errors.data[0].code == "internal_error"
+    assert "secret" not in str(ended.errors)
+
+
+def test_a_line_at_which_the_process_ended_again_and_again_is_given_up(
+    serve_batches: ServeBatches, make_line: MakeLine, monkeypatch: pytest.MonkeyPatch, engine: WatchedEngine
+) -> None:
+    monkeypatch.setattr(workflows, "_MAX_IDLE_STARTS", 2)
+    start_piece = store.start_piece
+
+    def start_often(*given: Any) -> tuple[store.Piece, int]:
+        for _ in range(2):
+            start_piece(*given)
+        return start_piece(*given)
+
+    monkeypatch.setattr(store, "start_piece", start_often)
+    with serve_batches(engine) as caller:
+        ended = caller.wait(caller.start([make_line("deadly")]))
+        (failed,) = caller.read(ended.error_file_id)
+    assert failed["error"]["code"] == "line_abandoned"
+    assert engine.num_prompts == 0
 
 
 def test_a_service_that_stops_leaves_the_rest_to_its_successor(
