@@ -161,13 +161,14 @@ def export(
 def samples(
     folder: Annotated[Path, typer.Argument(help="Where to copy the shipped sample comparisons.")],
 ) -> None:
-    """Copy the shipped sample comparisons; they need no font."""
+    """Copy the shipped sample comparisons, with an input file for a batch; they need no font."""
     import shutil
 
-    from pocket.sample_files import SAMPLES
+    from pocket.sample_files import SAMPLES, write_batch
 
     shutil.copytree(SAMPLES, folder, dirs_exist_ok=True)
-    typer.echo(f"Copied {len(list(SAMPLES.glob('*.png')))} pictures and rows.jsonl to {folder}")
+    batch = write_batch(folder)
+    typer.echo(f"Copied {len(list(SAMPLES.glob('*.png')))} pictures and rows.jsonl to {folder}, and wrote {batch}")
 
 
 def _parse_split(name: str) -> "Split":

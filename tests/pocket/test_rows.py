@@ -1,14 +1,17 @@
 """Export: files that other tools read."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from pocket.rows import export_rows, make_row
-from pocket.sample_files import SAMPLES
+from pocket.sample_files import SAMPLES, write_batch
 from pocket.scenes import Split
+from service.batches.lines import BatchLine
+from service.schemas import JudgeRequest
 
 FIELDS = {"id", "query", "response", "image", "human_ranking", "ground_truth", "group", "kind", "error_kind"}
 
@@ -33,6 +36,14 @@ def test_export_of_the_same_seed_is_byte_identical(tmp_path: Path) -> None:
     assert one.read_bytes() == two.read_bytes()
     pictures = sorted(path.name for path in one.parent.glob("*.png"))
     assert all((one.parent / name).read_bytes() == (two.parent / name).read_bytes() for name in pictures)
+
+
+def test_samples_become_the_input_of_a_batch(tmp_path: Path) -> None:
+    shutil.copytree(SAMPLES, tmp_path, dirs_exist_ok=True)
+    lines = [BatchLine.model_validate_json(line) for line in write_batch(tmp_path).read_text("utf-8").splitlines()]
+    assert len(lines) == len({line.custom_id for line in lines}) == 12
+    for line in lines:
+        JudgeRequest.model_validate_json(json.dumps(line.body))
 
 
 def test_the_shipped_samples_are_complete() -> None:
