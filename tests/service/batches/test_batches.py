@@ -286,7 +286,8 @@ def test_a_bug_fails_the_batch_and_nobody_waits_for_it(
     serve_batches: ServeBatches, make_line: MakeLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workflows, "_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(workflows, "plan_file", lambda *_, **__: {}["a secret detail"])
+    empty: dict[str, Any] = {}
+    monkeypatch.setattr(workflows, "plan_file", lambda *_, **__: empty["a secret detail"])
     with serve_batches() as caller:
         ended = caller.wait(caller.start([make_line("one")]))
     assert ended.status == "failed"
