@@ -20,6 +20,7 @@ from genrm.errors import (
 )
 
 Code = Literal[
+    "adapter_refused",
     "body_too_large",
     "client_closed_request",
     "deadline_exceeded",
@@ -35,6 +36,7 @@ Code = Literal[
     "missing_api_key",
     "missing_field",
     "model_not_found",
+    "no_adapter_folder",
     "no_experts",
     "not_found",
     "not_ready",
@@ -54,6 +56,7 @@ HTTP_STATUS: dict[Code, int] = {
     "missing_api_key": 401,
     "not_found": 404,
     "model_not_found": 404,
+    "no_adapter_folder": 404,
     "no_experts": 404,
     "method_not_allowed": 405,
     "body_too_large": 413,
@@ -62,6 +65,7 @@ HTTP_STATUS: dict[Code, int] = {
     "too_many_images": 413,
     "invalid_image": 415,
     "unsupported_media_type": 415,
+    "adapter_refused": 422,
     "invalid_json": 422,
     "invalid_multipart": 422,
     "invalid_value": 422,
@@ -82,11 +86,12 @@ assert set(HTTP_STATUS) == set(get_args(Code))
 
 MEANING: dict[int, str] = {
     401: "The service wants an API key, and none came or it is not one that counts.",
-    404: "Nothing lies at this URL, no model of that name is served, or no vision experts are loaded.",
+    404: "Nothing lies at this URL, no model of that name is served, no vision experts are loaded, or adapters are not "
+    "loaded on request.",
     405: "The URL exists and does not take this method.",
     413: "The body, an image or a text is over its limit.",
     415: "The body is neither JSON nor a form, or an image is not a PNG, JPEG, WebP or GIF that can be read.",
-    422: "The request is malformed; `param` names the field.",
+    422: "The request is malformed, or the adapter that it names cannot be served; `param` names the field.",
     429: "This key has used up what it may ask for, per minute or at once; `Retry-After` says when to ask again.",
     500: "A bug in the service. Its log has the details under the request id.",
     503: "The model is loading, the service is stopping or has too much to do, or the engine failed; `Retry-After` "

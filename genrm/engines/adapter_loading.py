@@ -10,7 +10,7 @@ modules, embeddings), and weights in a pickle.
 
 import logging
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from transformers import AutoModelForImageTextToText
 from genrm.engines.architecture import VisionLanguageModel
 from genrm.engines.loading import check_adapter_base, foreign_errors
 from genrm.engines.lora import Adapter, Delta
-from genrm.engines.model_files import check_weights, find_folder, read_json
+from genrm.engines.model_files import check_weights, display_name, find_folder, read_json
 from genrm.errors import ModelLoadError
 
 CONFIG_FILE = "adapter_config.json"
@@ -46,11 +46,12 @@ def read_adapter(source: str, *, name: str, base: str, model: VisionLanguageMode
     source: a folder or hub id. name: what requests call it. base: name of the model, which the adapter must have been
     trained on. Raises ModelLoadError that says what is wrong with which file.
     """
+    base = display_name(base)
     with foreign_errors(f"{source} as an adapter of {base}"):
         folder = find_folder(source) or _download(source)
         config = _read_config(folder)
         check_weights(folder / WEIGHTS_FILE)
-        check_adapter_base(str(folder), base=base)
+        check_adapter_base(source, base=base)
         weights = load_file(folder / WEIGHTS_FILE)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of PEFT about transformers, and about choices made in training
@@ -117,37 +118,42 @@ def _put_on_skeleton(
             f"{folder / CONFIG_FILE} names target_modules of which {base} has none, or of a kind that LoRA does not "
             "change. Check that it was trained on that model; the cause is logged."
         ) from error
-    modules: Iterable[Any] = adapted.modules()
-    for layer in modules:
-        if isinstance(layer, BaseTunerLayer):  # PEFT moves matrices to where the layer's weight is, be it nowhere
-            layer.get_base_layer().weight = nn.Parameter(torch.empty(0), requires_grad=False)
+    tuners = list(_find_tuners(adapted, folder))
+    for _, tuner in tuners:  # PEFT moves matrices to where the layer's weight is, be it nowhere
+        tuner.get_base_layer().weight = nn.Parameter(torch.empty(0), requires_grad=False)
+    file = folder / WEIGHTS_FILE
     try:
         placed: Any = set_peft_model_state_dict(adapted, weights, low_cpu_mem_usage=True)
     except RuntimeError as error:  # what torch raises for shapes
         _log.exception("The weights of adapter %s do not fit %s", folder, base)
         raise ModelLoadError(
-            f"{folder / WEIGHTS_FILE} has matrices of other shapes than {base} and the rank in {CONFIG_FILE} ask for. "
-            "It was trained on another model, or the two files do not belong together; the cause is logged."
+            f"{file} has matrices of other shapes than {base} and the rank in {CONFIG_FILE} ask for. It was trained on "
+            "another model, or the two files do not belong together; the cause is logged."
         ) from error
-    file = folder / WEIGHTS_FILE
     _refuse_if_any(placed.unexpected_keys, f"{file} has tensors that belong to no layer it targets in {base}")
-    layers = list(_find_layers(adapted, folder))
+    [key] = adapted.peft_config
+    layers = [
+        (path, tuner.lora_A[key].weight.detach(), tuner.lora_B[key].weight.detach(), float(tuner.scaling[key]))
+        for path, tuner in tuners
+    ]
     missing = [path for path, down_KI, up_OK, _ in layers if down_KI.is_meta or up_OK.is_meta]
     _refuse_if_any(missing, f"{file} lacks the matrices of layers that {CONFIG_FILE} targets")
     return layers
 
 
-def _find_layers(adapted: PeftModel, folder: Path) -> Iterator[tuple[str, Tensor, Tensor, float]]:
+def _find_tuners(adapted: PeftModel, folder: Path) -> Iterator[tuple[str, Any]]:
+    """The layers that the adapter changes, by their paths in the model."""
     inner: Any = adapted.base_model
-    tuners = ((path, module) for path, module in inner.model.named_modules() if isinstance(module, BaseTunerLayer))
-    named: Iterable[tuple[str, Any]] = tuners
-    for path, layer in named:
-        if type(layer) is not LoraLinear or layer.lora_variant or any(layer.lora_bias.values()):
+    for path, layer in inner.model.named_modules():
+        if not isinstance(layer, BaseTunerLayer):
+            continue
+        tuner: Any = layer
+        is_linear = type(layer) is LoraLinear  # and no class derived from it
+        if not is_linear or tuner.lora_variant or any(tuner.lora_bias.values()):
             raise ModelLoadError(
                 f"{folder / CONFIG_FILE} changes {path} by more than low-rank matrices of a linear layer. {_MERGE}"
             )
-        for key, scaling in layer.scaling.items():
-            yield path, layer.lora_A[key].weight.detach(), layer.lora_B[key].weight.detach(), float(scaling)
+        yield path, tuner
 
 
 def _build_delta(down_KI: Tensor, up_OK: Tensor, scaling: float, *, like: Any) -> Delta:  # noqa: ANN401 - a layer

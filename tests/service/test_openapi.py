@@ -38,6 +38,8 @@ async def test_every_route_is_described(document: dict[str, Any]) -> None:
         "/v1/rerank",
         "/v1/verify",
         "/v1/models",
+        "/v1/load_lora_adapter",
+        "/v1/unload_lora_adapter",
         "/livez",
         "/readyz",
         "/health",
