@@ -1,13 +1,17 @@
 """Reading a LoRA adapter for a model that is already running: checked whole before anything of it is used.
 
-PEFT itself puts the adapter on a model of the same shape that has no memory (torch's meta device), so which layers it
-changes, and how much, is decided by the code that trains adapters and merges them; what is kept of it are the small
-matrices. The running model is only asked for its configuration.
+PEFT itself puts the adapter on a *skeleton*, a model of the same shape without memory (torch's meta device), so which
+layers it changes, and how much, is decided by the code that trains adapters and merges them; what is kept of it are the
+small matrices. The running model is only asked where its weights are. Nothing here may change what is global in torch,
+since the model runs meanwhile in another thread: that is why the skeleton is built before it does, as transformers
+changes the default number format while it builds one, and why PEFT's `low_cpu_mem_usage`, which patches every
+module's constructor, is not used to build with.
 
 Refused here, while `GENRM_ADAPTER` takes it: what is more than low-rank changes of linear layers (DoRA, biases, whole
 modules, embeddings), and weights in a pickle.
 """
 
+import copy
 import logging
 import warnings
 from collections.abc import Iterator
@@ -19,9 +23,9 @@ from huggingface_hub import snapshot_download
 from peft import LoraConfig, PeftModel, set_peft_model_state_dict
 from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.tuners_utils import BaseTunerLayer
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor, nn
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForImageTextToText, PreTrainedModel
 
 from genrm.engines.architecture import VisionLanguageModel
 from genrm.engines.loading import check_adapter_base, foreign_errors
@@ -40,11 +44,20 @@ _SHOWN = 3
 _log = logging.getLogger(__name__)
 
 
-def read_adapter(source: str, *, name: str, base: str, model: VisionLanguageModel) -> Adapter:
+def build_skeleton(model: VisionLanguageModel) -> PreTrainedModel:
+    """A model of the same shape without memory. Not to be called while a model runs; see the module."""
+    with torch.device("meta"):
+        skeleton: PreTrainedModel = AutoModelForImageTextToText.from_config(copy.deepcopy(model.config))
+    return skeleton
+
+
+def read_adapter(
+    source: str, *, name: str, base: str, model: VisionLanguageModel, skeleton: PreTrainedModel
+) -> Adapter:
     """A new version of an adapter, its matrices on the model's device and in its number format.
 
     source: a folder or hub id. name: what requests call it. base: name of the model, which the adapter must have been
-    trained on. Raises ModelLoadError that says what is wrong with which file.
+    trained on. skeleton: of the model; it stays as it is. Raises ModelLoadError, naming what is wrong with which file.
     """
     base = display_name(base)
     with foreign_errors(f"{source} as an adapter of {base}"):
@@ -52,10 +65,10 @@ def read_adapter(source: str, *, name: str, base: str, model: VisionLanguageMode
         config = _read_config(folder)
         check_weights(folder / WEIGHTS_FILE)
         check_adapter_base(source, base=base)
-        weights = load_file(folder / WEIGHTS_FILE)
+        weights = load((folder / WEIGHTS_FILE).read_bytes())  # not mapped: the file may be overwritten one day
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of PEFT about transformers, and about choices made in training
-            layers = _put_on_skeleton(folder, config, weights, model, base=base)
+            layers = _put_on_skeleton(folder, config, weights, skeleton, base=base)
         deltas = {
             path: _build_delta(down_KI, up_OK, scaling, like=model.get_submodule(path))
             for path, down_KI, up_OK, scaling in layers
@@ -105,13 +118,12 @@ def _read_config(folder: Path) -> LoraConfig:
 
 
 def _put_on_skeleton(
-    folder: Path, config: LoraConfig, weights: dict[str, Tensor], model: VisionLanguageModel, *, base: str
+    folder: Path, config: LoraConfig, weights: dict[str, Tensor], skeleton: PreTrainedModel, *, base: str
 ) -> list[tuple[str, Tensor, Tensor, float]]:
     """By layer its path in the model, both matrices as they were saved, and the factor of their product."""
-    with torch.device("meta"):
-        skeleton = AutoModelForImageTextToText.from_config(model.config)
     try:
-        adapted = PeftModel(skeleton, config, low_cpu_mem_usage=True)
+        with torch.device("meta"):
+            adapted = PeftModel(copy.deepcopy(skeleton), config)
     except ValueError as error:
         _log.exception("Adapter %s has no place on %s", folder, base)
         raise ModelLoadError(
@@ -157,11 +169,8 @@ def _find_tuners(adapted: PeftModel, folder: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _build_delta(down_KI: Tensor, up_OK: Tensor, scaling: float, *, like: Any) -> Delta:  # noqa: ANN401 - a layer
-    """Copies, also on the same device: what safetensors reads may be the file itself, which may be overwritten."""
     weight: Tensor = like.weight
-    return Delta(
-        down_KI=down_KI.to(weight, copy=True).contiguous(), up_OK=(up_OK.float() * scaling).to(weight, copy=True)
-    )
+    return Delta(down_KI=down_KI.to(weight).contiguous(), up_OK=(up_OK.float() * scaling).to(weight))
 
 
 def _refuse_if_any(names: list[str], problem: str) -> None:

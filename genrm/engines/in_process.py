@@ -14,9 +14,10 @@ from dataclasses import replace
 
 import torch
 from PIL import Image
+from transformers import PreTrainedModel
 
 from genrm.engines.adapted import AdaptedEngine
-from genrm.engines.adapter_loading import read_adapter
+from genrm.engines.adapter_loading import build_skeleton, read_adapter
 from genrm.engines.contract import Completion, OnText, Prompt, Sampling
 from genrm.engines.forward import Forward
 from genrm.engines.loading import LoadedModel, Placement, choose_placement, load_model
@@ -77,6 +78,7 @@ class InProcessEngine:
         self._on_batch = on_batch
         self._progress = Progress()
         self._loaded: LoadedModel | None = None
+        self._skeleton: PreTrainedModel | None = None
         self._worker: Worker | None = None
         self._vocabularies: dict[tuple[str, tuple[str, ...]], Vocabulary] = {}
         self._changing = asyncio.Lock()
@@ -172,10 +174,16 @@ class InProcessEngine:
         Files are read in a thread. The running model is not touched until a call uses the adapter, and then by the
         worker, between two passes. The first such call is made here: what cannot run is refused.
         """
-        if not self._loaded:
+        if not self._loaded or not self._skeleton:
             raise EngineClosedError("The engine is not running. Call start() first.")
-        model = self._loaded.model
-        adapter = await asyncio.to_thread(read_adapter, source, name=name, base=self._name, model=model)
+        adapter = await asyncio.to_thread(
+            read_adapter,
+            source,
+            name=name,
+            base=self._name,
+            model=self._loaded.model,
+            skeleton=self._skeleton,
+        )
         adapted = AdaptedEngine(self, adapter)
         await self._try_out(adapted)
         return adapted
@@ -189,7 +197,7 @@ class InProcessEngine:
         worker, self._worker = self._worker, None
         if worker:
             await asyncio.to_thread(worker.stop)
-        self._loaded = None
+        self._loaded = self._skeleton = None
         self._vocabularies.clear()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -197,7 +205,9 @@ class InProcessEngine:
     def _load(self) -> LoadedModel:
         placement = choose_placement(device=self._device, dtype=self._dtype, attention=self._attention)
         torch.set_num_threads(placement.num_threads)
-        return load_model(self._name, adapter=self._adapter, placement=placement)
+        loaded = load_model(self._name, adapter=self._adapter, placement=placement)
+        self._skeleton = build_skeleton(loaded.model)
+        return loaded
 
     def _build_worker(self, loaded: LoadedModel) -> Worker:
         max_pass_tokens = _MAX_PASS_TOKENS.get(loaded.placement.device.type, _MAX_PASS_TOKENS["cuda"])

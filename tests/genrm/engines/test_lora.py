@@ -5,7 +5,6 @@ import gc
 import json
 import math
 import shutil
-import time
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
@@ -187,9 +186,9 @@ async def test_an_adapter_is_freed_with_its_last_reading_and_what_it_computed_wi
     del reading
     gc.disable()  # it must not take a collection
     try:
-        deadline = time.monotonic() + 30
-        while alive() is not None and time.monotonic() < deadline:  # the worker may be about to forget its last step
-            await asyncio.sleep(0.01)
+        for _ in range(1000):  # the worker may be about to forget its last step
+            if alive() is not None:
+                await asyncio.sleep(0.01)
         assert alive() is None
     finally:
         gc.enable()
@@ -313,6 +312,25 @@ async def test_an_embedding_that_an_adapter_changes_is_refused(
     folder = make_adapter(target_modules=["embed_tokens"])
     with pytest.raises(ModelLoadError, match=r"embed_tokens by more than"):
         await random_engine.load_adapter(str(folder), name="candidate")
+
+
+async def test_loading_changes_nothing_that_is_global_while_the_model_runs(
+    random_engine: InProcessEngine, make_adapter: MakeAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default number format and modules' constructors belong to all threads, the worker's among them."""
+    folder = make_adapter()
+
+    def refuse(*_args: object, **_options: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(torch, "set_default_dtype", refuse)
+    monkeypatch.setattr("peft.utils.integrations._init_on_device", refuse)
+    skeleton = random_engine._skeleton
+    assert skeleton is not None
+    before = [name for name, _ in skeleton.named_modules()]
+    await random_engine.load_adapter(str(folder), name="candidate")
+    assert [name for name, _ in skeleton.named_modules()] == before
+    assert all(parameter.is_meta for parameter in skeleton.parameters())
 
 
 async def test_an_engine_that_is_not_running_loads_no_adapter(random_folder: Path, make_adapter: MakeAdapter) -> None:
