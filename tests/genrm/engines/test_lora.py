@@ -36,9 +36,11 @@ CONFIG = "adapter_config.json"
 def make_adapter(random_folder: Path, tmp_path: Path) -> MakeAdapter:
     """Saves an adapter with random weights that are far from nothing."""
 
-    def make(name: str = "adapter", *, seed: int = 1, config: Any = None, **options: Any) -> Path:
+    def make(
+        name: str = "adapter", *, base: Path = random_folder, seed: int = 1, config: Any = None, **options: Any
+    ) -> Path:
         torch.manual_seed(seed)
-        model = AutoModelForImageTextToText.from_pretrained(random_folder)
+        model = AutoModelForImageTextToText.from_pretrained(base)
         lora: dict[str, Any] = {"r": 4, "target_modules": LANGUAGE, "init_lora_weights": False, **options}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PEFT lags behind transformers
@@ -120,6 +122,34 @@ async def test_an_adapter_reads_as_the_merged_model_does(
     expected = Outcome(await complete_merged(random_folder, folder, prompts))
     assert Outcome(await complete(adapted, prompts)) == expected
     assert Outcome(await complete(random_engine, prompts)) != expected
+
+
+async def test_an_adapter_reads_as_the_merged_model_does_on_the_newer_architecture(
+    random_25_engine: InProcessEngine, random_25_folder: Path, make_adapter: MakeAdapter, prompts: list[Prompt]
+) -> None:
+    folder = make_adapter(base=random_25_folder, target_modules=EVERYWHERE)
+    adapted = await random_25_engine.load_adapter(str(folder), name="candidate")
+    expected = Outcome(await complete_merged(random_25_folder, folder, prompts))
+    assert Outcome(await complete(adapted, prompts)) == expected
+    assert Outcome(await complete(random_25_engine, prompts)) != expected
+
+
+async def test_an_adapter_is_put_on_the_model_as_it_is_served_with_the_one_that_it_was_started_with(
+    random_folder: Path, make_adapter: MakeAdapter, prompts: list[Prompt], tmp_path: Path
+) -> None:
+    first, second = make_adapter("first", seed=1), make_adapter("second", seed=2)
+    model = AutoModelForImageTextToText.from_pretrained(random_folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PEFT lags behind transformers
+        merged: Any = PeftModel.from_pretrained(model, first).merge_and_unload()
+    shutil.copytree(random_folder, tmp_path / "merged" / random_folder.name)
+    merged.save_pretrained(tmp_path / "merged" / random_folder.name)
+    expected = Outcome(await complete_merged(tmp_path / "merged" / random_folder.name, second, prompts))
+    engine = InProcessEngine(str(random_folder), adapter=str(first), device="cpu")
+    await engine.start()
+    adapted = await engine.load_adapter(str(second), name="candidate")
+    assert Outcome(await complete(adapted, prompts)) == expected
+    await engine.close()
 
 
 async def test_rows_of_several_adapters_and_of_the_model_share_batches_and_stay_themselves(
