@@ -137,6 +137,11 @@ class Judge:
         self.calibration = calibration
         self.max_text_characters = max_text_characters
 
+    @property
+    def name(self) -> str:
+        """Of the model that judges, as results report it."""
+        return self.engine.model
+
     async def judge(
         self,
         comparison: Comparison,

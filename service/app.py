@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from experts.panel import ExpertPanel
 from genrm.engines.contract import Engine
+from service.adapter_sources import parse_adapters
 from service.admission import Admission
 from service.authentication import Authentication
 from service.batches.keeper import BatchKeeper
@@ -29,7 +30,18 @@ from service.observation import count_waiting
 from service.openapi import install_schema
 from service.quota import Quotas
 from service.request_log import RequestLog
-from service.routes import batches, documentation, files, health, judge, metrics, models, rerank, verify
+from service.routes import (
+    adapters,
+    batches,
+    documentation,
+    files,
+    health,
+    judge,
+    metrics,
+    models,
+    rerank,
+    verify,
+)
 from service.settings import Settings
 from service.unread_body import UnreadBody
 
@@ -53,10 +65,11 @@ def create_app(
     """The application. The engine is built and started in the background when the server starts the application.
 
     build, build_experts: make the engine and the vision experts, which may report their work to the metrics. They run
-    in a thread because they may import for seconds. Raises StartError if the settings name experts or API keys in a way
-    that cannot be read: before a model is loaded for nothing.
+    in a thread because they may import for seconds. Raises StartError if experts, adapters or API keys in the settings
+    cannot be read: before a model is loaded for nothing.
     """
     parse_experts(settings)
+    parse_adapters(settings)
     keyring = Keyring(settings)
     app = FastAPI(
         title="VL-GenRM",
@@ -81,7 +94,7 @@ def create_app(
     )
     if keeper is not None:
         lifecycle.before_ready.append(("The batch queue", keeper.start))
-    for route in (judge, rerank, verify, files, batches, models, health, metrics, documentation):
+    for route in (judge, rerank, verify, files, batches, models, adapters, health, metrics, documentation):
         app.include_router(route.router)
     install_error_handlers(app)
     install_schema(app)

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 ModelOption = Annotated[
     str | None,
-    typer.Option(help="Folder or hub id of the judge; with --engine-url its name there. Default: the shipped one."),
+    typer.Option(
+        help="Folder or hub id of the judge; with --engine-url or --url its name there. Default: the shipped one."
+    ),
 ]
 AdapterOption = Annotated[str | None, typer.Option(help="Folder or hub id of a PEFT adapter to put on the model.")]
 DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps. Default: auto.")]

@@ -60,9 +60,23 @@ _EXAMPLE_ERRORS: dict[Code, tuple[str, str | None]] = {
         ),
         None,
     ),
+    "no_adapter_folder": (
+        (
+            "This service loads and unloads no adapters on request. Start it with GENRM_ADAPTER_FOLDER, the folder "
+            "that they lie in."
+        ),
+        None,
+    ),
+    "adapter_refused": (
+        (
+            "The adapter candidate-7 was trained on base, not on judge. Choose that model or another adapter; if both "
+            "names mean the same weights, correct base_model_name_or_path in its adapter_config.json."
+        ),
+        "lora_path",
+    ),
     "not_found": ("There is nothing at GET /v1/judges. GET /docs lists what there is.", None),
     "model_not_found": (
-        "The model 'gpt' is not served here; served: judge. Name that, or leave 'model' out.",
+        "The model 'gpt' is not served here; served: judge, candidate. Name one of these, or leave 'model' out.",
         "model",
     ),
     "method_not_allowed": ("GET /v1/judge is not possible; this URL takes POST. Use that.", None),

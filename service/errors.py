@@ -20,6 +20,7 @@ from genrm.errors import (
 )
 
 Code = Literal[
+    "adapter_refused",
     "batch_ended",
     "body_too_large",
     "client_closed_request",
@@ -40,6 +41,7 @@ Code = Literal[
     "missing_api_key",
     "missing_field",
     "model_not_found",
+    "no_adapter_folder",
     "no_database",
     "no_experts",
     "not_found",
@@ -61,6 +63,7 @@ HTTP_STATUS: dict[Code, int] = {
     "missing_api_key": 401,
     "not_found": 404,
     "model_not_found": 404,
+    "no_adapter_folder": 404,
     "no_database": 404,
     "no_experts": 404,
     "method_not_allowed": 405,
@@ -74,6 +77,7 @@ HTTP_STATUS: dict[Code, int] = {
     "too_many_images": 413,
     "invalid_image": 415,
     "unsupported_media_type": 415,
+    "adapter_refused": 422,
     "idempotency_key_reused": 422,
     "invalid_json": 422,
     "invalid_multipart": 422,
@@ -96,14 +100,14 @@ assert set(HTTP_STATUS) == set(get_args(Code))
 
 MEANING: dict[int, str] = {
     401: "The service wants an API key, and none came or it is not one that counts.",
-    404: "Nothing lies at this URL, no model, file or batch has that name, or the service has no vision experts or no "
-    "database.",
+    404: "Nothing lies at this URL, no model, file or batch has that name, or the service has no vision experts, no "
+    "database, or loads no adapters on request.",
     405: "The URL exists and does not take this method.",
     409: "It clashes with what is going on: a running request with the same key, a batch that reads the file or has "
     "ended.",
     413: "The body, a file, an image or a text is over its limit.",
     415: "The body is neither JSON nor a form, or an image is not a PNG, JPEG, WebP or GIF that can be read.",
-    422: "The request is malformed; `param` names the field.",
+    422: "The request is malformed, or the adapter that it names cannot be served; `param` names the field.",
     429: "This key has used up what it may ask for, per minute or at once; `Retry-After` says when to ask again.",
     500: "A bug in the service. Its log has the details under the request id.",
     503: "The model is loading, the service is stopping or has too much to do, or the engine or the database failed; "

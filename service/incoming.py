@@ -81,23 +81,12 @@ async def read_rerank_request(request: Request, settings: Settings) -> RerankReq
     """The body of a ranking, JSON only, checked against its schema. Raises RefusalError as `read_judge_request` does,
     also for too many candidates.
     """
-    content_type = _content_type(request)
-    if content_type != JSON_TYPE:
-        raise RefusalError(
-            "unsupported_media_type",
-            f"The body's content type is {shorten(content_type) or 'not given'!r}; a ranking takes {JSON_TYPE}, with "
-            "images as data URLs. Set the Content-Type header to what the body is.",
-        )
-    return read_rerank_json(await request.body(), settings)
+    return read_rerank_json(await _require_json(request), settings)
 
 
 def read_rerank_json(body: bytes, settings: Settings) -> RerankRequest:
     """A ranking's JSON that came otherwise than as a request's body. Raises RefusalError as `read_rerank_request`."""
-    _check_structure(body, settings, num_texts=1 + settings.max_candidates)
-    try:
-        fields = RerankRequest.model_validate_json(body, strict=True)
-    except ValidationError as error:
-        raise refuse_invalid(error.errors(), known=list(RerankRequest.model_fields)) from None
+    fields = _parse(body, settings, RerankRequest, num_texts=1 + settings.max_candidates)
     if len(fields.documents) > settings.max_candidates:
         raise RefusalError(
             "invalid_value",
@@ -106,6 +95,31 @@ def read_rerank_json(body: bytes, settings: Settings) -> RerankRequest:
             param="documents",
         )
     return fields
+
+
+async def read_fields(request: Request, settings: Settings, schema: type[_Fields]) -> _Fields:
+    """A body that is JSON and nothing else, checked against its schema. Raises RefusalError."""
+    return _parse(await _require_json(request), settings, schema, num_texts=1)
+
+
+async def _require_json(request: Request) -> bytes:
+    content_type = _content_type(request)
+    if content_type != JSON_TYPE:
+        raise RefusalError(
+            "unsupported_media_type",
+            f"The body's content type is {shorten(content_type) or 'not given'!r}; this URL takes {JSON_TYPE}, with "
+            "any images as data URLs. Set the Content-Type header to what the body is.",
+        )
+    return await request.body()
+
+
+def _parse(body: bytes, settings: Settings, schema: type[_Fields], *, num_texts: int) -> _Fields:
+    """num_texts: how many texts of the longest length it may have."""
+    _check_structure(body, settings, num_texts=num_texts)
+    try:
+        return schema.model_validate_json(body, strict=True)
+    except ValidationError as error:
+        raise refuse_invalid(error.errors(), known=list(schema.model_fields)) from None
 
 
 def _content_type(request: Request) -> str:

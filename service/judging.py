@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from PIL.Image import Image
@@ -17,7 +17,6 @@ from service.metrics import Metrics
 from service.request_record import RequestRecord
 from service.schemas import JudgeFields, JudgeResponse
 from service.settings import Settings
-from service.validation import shorten
 
 OnCritique = Callable[[Response, str], None]
 """Called as `on_critique(first, new text)` while the first critique of each order is written, from any thread."""
@@ -31,7 +30,6 @@ class Judging:
     """
 
     judge: Judge
-    model: str
     fields: JudgeFields
     images: tuple[Image, ...]
     media_seconds: float
@@ -60,6 +58,7 @@ class Judging:
         response = self._wrap(verdict)
         self.metrics.observe_verdict(response)
         self.record.facts |= {
+            "model": self.judge.name,
             "mode": fields.mode,
             "images": len(self.images),
             "verdict": response.status,
@@ -82,7 +81,7 @@ class Judging:
             timings_ms=timings,
             id=self.fields.id or f"verdict-{uuid.uuid4().hex}",
             created=int(time.time()),
-            model=self.model,
+            model=self.judge.name,
             prompt_version=PROMPT_VERSION,
         )
 
@@ -95,15 +94,4 @@ def require_experts(asked: ExpertUse | None, judge: Judge) -> None:
             f"Field 'experts' is {asked!r}, and this service has no vision experts. Leave it out, or start the service "
             "with GENRM_EXPERTS.",
             param="experts",
-        )
-
-
-def require_model(asked: str | None, served: Sequence[str]) -> None:
-    """Raise RefusalError if the request names a model that is not served."""
-    if asked is not None and asked not in served:
-        raise RefusalError(
-            "model_not_found",
-            f"The model {shorten(asked)!r} is not served here; served: {', '.join(served)}. Name that, or leave "
-            "'model' out.",
-            param="model",
         )

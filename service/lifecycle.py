@@ -12,14 +12,16 @@ from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from experts.panel import ExpertPanel
-from genrm.calibration import find_calibration
+from genrm.calibration import Calibration, find_calibration
 from genrm.engines.contract import Engine
 from genrm.errors import GenRMError
 from genrm.judge import Judge
 from genrm.ranking import load_solver
+from service.adapter_sources import parse_adapters
 from service.errors import RefusalError
 from service.observation import describe_placement, find_stall_seconds
-from service.schemas import Health
+from service.schemas import Health, ModelCard
+from service.served_models import ServedModels
 from service.settings import Settings
 
 Phase = Literal["loading", "ready", "stopping", "failed"]
@@ -46,7 +48,7 @@ class Lifecycle:
         self._build_panel = build_panel
         self._engine: Engine | None = None
         self._panel: ExpertPanel | None = None
-        self._judge: Judge | None = None
+        self._models: ServedModels | None = None
         self._part = f"The model ({_name_model(settings)})"
         """What is loaded now, or failed to."""
         self._loaded = asyncio.Event()
@@ -73,6 +75,7 @@ class Lifecycle:
             await asyncio.gather(self._engine.start(), asyncio.to_thread(load_solver))
             self._part = "A vision expert"
             self._panel = await asyncio.to_thread(self._build_panel)
+            self._models = await self._load_models(self._engine, calibration)
             for part, start in self.before_ready:
                 self._part = part
                 await start()
@@ -82,15 +85,33 @@ class Lifecycle:
             if self.phase == "loading":  # from the stop signal on nobody waits for the model
                 self.phase, self.error = "failed", error
             return
-        self._judge = Judge(
-            self._engine,
+        if self.phase == "loading":
+            self.phase = "ready"
+
+    async def _load_models(self, engine: Engine, calibration: Calibration) -> ServedModels:
+        """The judge on the engine, and all that may be chosen in its place."""
+        models = ServedModels(
+            self._build_judge(engine, calibration),
+            lambda other: self._build_judge(other, find_calibration(other)),
+            created=self.created,
+            max_adapters=self._settings.max_adapters,
+        )
+        for name, source in parse_adapters(self._settings).items():
+            from genrm.engines.model_files import display_name  # heavy, as all that reads weights
+
+            self._part = f"The adapter {name!r}"
+            await models.load_adapter(name, source, root=display_name(source), may_replace=False)
+        await models.refresh()
+        return models
+
+    def _build_judge(self, engine: Engine, calibration: Calibration) -> Judge:
+        return Judge(
+            engine,
             verifier=self._panel,
             rules=self._settings.verdict_rules,
             calibration=calibration,
             max_text_characters=self._settings.max_text_characters,
         )
-        if self.phase == "loading":
-            self.phase = "ready"
 
     def stop_accepting(self) -> None:
         """Refuse new judgements from now on; running ones go on."""
@@ -121,13 +142,32 @@ class Lifecycle:
 
     @property
     def model_names(self) -> tuple[str, ...]:
-        """Names of the models that are loaded: one, or none yet."""
-        return (self._engine.model,) if self._engine is not None and self._judge is not None else ()
+        """Names of the models that are served, the judge's first; none before they are loaded."""
+        return self._models.names if self._models is not None else ()
+
+    async def list_models(self) -> tuple[ModelCard, ...]:
+        """The models that are served, as they are listed; none before they are loaded."""
+        if self._models is None:
+            return ()
+        await self._models.refresh()
+        return self._models.cards()
+
+    async def choose_judge(self, name: str | None) -> Judge:
+        """The judge of a served model, whose `name` it has; None is the one that judges by default.
+
+        Ask once per request: an adapter that is replaced meanwhile does not change what was chosen. Raises RefusalError
+        for a name that is not served, and as `require_judge` does.
+        """
+        return await self.require_models().choose(name)
 
     def require_judge(self) -> Judge:
-        """The judge. Raises RefusalError while it loads, after loading failed, and from SIGTERM on."""
-        if self.phase == "ready" and self._judge is not None:
-            return self._judge
+        """The judge by default. Raises RefusalError as `require_models` does."""
+        return self.require_models().base
+
+    def require_models(self) -> ServedModels:
+        """The served models. Raises RefusalError while they load, after that failed, and from SIGTERM on."""
+        if self.phase == "ready" and self._models is not None:
+            return self._models
         if self.phase == "stopping":
             raise RefusalError(
                 "shutting_down",

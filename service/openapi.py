@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
 from genrm.prompts import PROMPT_VERSION
+from genrm.types import WireModel
 from service.error_examples import render_error_example
 from service.errors import HTTP_STATUS, MEANING, Code
 from service.rerank_schemas import RerankRequest, RerankResponse
@@ -20,6 +21,8 @@ from service.schemas import (
     JudgeFields,
     JudgeRequest,
     JudgeResponse,
+    LoadAdapterRequest,
+    UnloadAdapterRequest,
     VerifyFields,
     VerifyRequest,
     VerifyResponse,
@@ -95,6 +98,9 @@ EXAMPLE_RESPONSE = {
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": meaning} for status, meaning in MEANING.items()
 }
+
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {**_ERRORS}
+"""Of routes whose answer the framework describes."""
 
 JUDGE_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
@@ -183,9 +189,6 @@ RERANK_BODY: dict[str, Any] = {
 }
 
 
-PLAIN_RESPONSES = _ERRORS
-"""Of routes whose answer the framework describes."""
-
 FILE_CONTENT_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The bytes of the file.",
@@ -228,6 +231,18 @@ _IDEMPOTENCY_KEY: dict[str, Any] = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
 
+
+def _json_body(model: str, example: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": _REF.format(model=model)}, "example": example}},
+    }
+
+
+LOAD_ADAPTER_BODY = _json_body("LoadAdapterRequest", {"lora_name": "candidate", "lora_path": "candidate-7"})
+UNLOAD_ADAPTER_BODY = _json_body("UnloadAdapterRequest", {"lora_name": "candidate"})
+
+
 _SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, where the service wants one."},
     "header": {
@@ -250,7 +265,7 @@ def install_schema(app: FastAPI) -> None:
         document["security"] = [{}, *({name: []} for name in _SECURITY_SCHEMES)]
         judging = document["paths"]["/v1/judge"]["post"]["responses"]
         judging["200"]["content"]["application/json"]["example"] = EXAMPLE_RESPONSE
-        for path in ("/v1/judge", "/v1/rerank", "/v1/verify"):
+        for path in ("/v1/judge", "/v1/rerank", "/v1/verify", "/v1/load_lora_adapter", "/v1/unload_lora_adapter"):
             _add_error_examples(document["paths"][path]["post"]["responses"])
         for operations in document["paths"].values():
             if "post" in operations:  # again and again: the framework keeps the document
@@ -269,9 +284,20 @@ def _add_error_examples(responses: dict[str, Any]) -> None:
         responses[str(status)]["content"]["application/json"]["examples"] = examples
 
 
+_BODIES: tuple[type[WireModel], ...] = (
+    JudgeRequest,
+    JudgeFields,
+    CritiqueDelta,
+    RerankRequest,
+    VerifyRequest,
+    VerifyFields,
+    LoadAdapterRequest,
+    UnloadAdapterRequest,
+)
+
+
 def _build_schemas() -> dict[str, Any]:
-    models = (JudgeRequest, JudgeFields, CritiqueDelta, RerankRequest, VerifyRequest, VerifyFields)
-    _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
+    _, definitions = models_json_schema([(model, "validation") for model in _BODIES], ref_template=_REF)
     schemas: dict[str, Any] = definitions["$defs"]
     files = {
         "type": "array",

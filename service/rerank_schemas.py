@@ -64,7 +64,9 @@ TextOrContent = Annotated[Content, BeforeValidator(_as_content, json_schema_inpu
 class RerankRequest(ImageFields):
     """Candidates for one question about images. The images are in the query's parts, or in `image` or `images`."""
 
-    model: str | None = Field(default=None, description="The name of the served model (`GET /v1/models`), or nothing.")
+    model: str | None = Field(
+        default=None, description="The name of a served model (`GET /v1/models`). Default: the first of them."
+    )
     query: TextOrContent = Field(description="The question: a text, or `{content: [parts]}` with the images.")
     documents: tuple[TextOrContent, ...] = Field(
         min_length=1, description="The candidates, texts or `{content: [text parts]}`; at most `GENRM_MAX_CANDIDATES`."

@@ -50,7 +50,6 @@ async def run_ranking(
     fields: RerankRequest,
     images: Sequence[Image],
     *,
-    model: str,
     media_seconds: float,
     started: float,
     settings: Settings,
@@ -83,7 +82,7 @@ async def run_ranking(
     return RerankResponse(
         id=fields.id or f"ranking-{uuid.uuid4().hex}",
         created=int(time.time()),
-        model=model,
+        model=judge.name,
         prompt_version=PROMPT_VERSION,
         strategy=found.strategy,
         judgements=found.num_judgements,

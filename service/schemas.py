@@ -61,7 +61,9 @@ class JudgeFields(WireModel):
     stream: bool = Field(
         default=False, description="Send the critique as server-sent events while it is written, the verdict last."
     )
-    model: str | None = Field(default=None, description="The name of the served model (`GET /v1/models`), or nothing.")
+    model: str | None = Field(
+        default=None, description="The name of a served model (`GET /v1/models`). Default: the first of them."
+    )
     id: str | None = Field(
         default=None, min_length=1, max_length=128, description="The caller's name for this comparison, sent back."
     )
@@ -125,15 +127,41 @@ class ModelCard(WireModel):
 
     id: str
     object: Literal["model"] = "model"
-    created: int = Field(description="When the service started, seconds since 1970, UTC.")
+    created: int = Field(
+        description="When the service started or, of an adapter, when it was loaded; seconds since 1970, UTC."
+    )
     owned_by: Literal["vl-genrm"] = "vl-genrm"
+    root: str | None = Field(default=None, description="What it was loaded from.")
+    parent: str | None = Field(default=None, description="Of an adapter, the model that it is put on.")
 
 
 class ModelList(WireModel):
-    """All models that are served: one."""
+    """All models that are served, the one that judges by default first."""
 
     object: Literal["list"] = "list"
     data: tuple[ModelCard, ...]
+
+
+class LoadAdapterRequest(WireModel):
+    """An adapter to be served; the fields are vLLM's."""
+
+    lora_name: str = Field(description="What requests will call it (`model`).")
+    lora_path: str = Field(description="Its folder, relative to the service's folder of adapters.")
+    load_inplace: bool = Field(default=False, description="Whether it may take the place of an adapter of that name.")
+
+
+class UnloadAdapterRequest(WireModel):
+    """An adapter to be served no more; the field is vLLM's."""
+
+    lora_name: str = Field(description="Its name.")
+
+
+class UnloadedModel(WireModel):
+    """A model that is served no more."""
+
+    id: str
+    object: Literal["model"] = "model"
+    deleted: Literal[True] = True
 
 
 class Health(WireModel):

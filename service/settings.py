@@ -69,6 +69,17 @@ class Settings(BaseSettings):
         "Empty: the judge that ships with the package, or the only model of that server.",
     )
     adapter: str | None = Field(None, description="Folder or hub id of a PEFT adapter that is put on the model.")
+    adapters: str | None = Field(
+        None,
+        description="LoRA adapters that requests may name as their `model`, `name=folder-or-hub-id,…`, weights in "
+        "safetensors. They are put on the model as it is served, `GENRM_ADAPTER` included.",
+    )
+    adapter_folder: str | None = Field(
+        None,
+        description="Folder inside which `POST /v1/load_lora_adapter` finds adapters. Empty: nothing is loaded or "
+        "unloaded on request. Whoever may send judgements may then also replace and unload adapters.",
+    )
+    max_adapters: int = Field(16, ge=1, description="Most adapters that are loaded at once. Above: 422.")
     device: str = Field("auto", description="`auto` (an accelerator if there is one), `cpu`, `cuda`, `cuda:1`, `mps`.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="Number format of the weights. `auto` takes what the device computes fast and right."
@@ -91,8 +102,8 @@ class Settings(BaseSettings):
     engine_url: str | None = Field(
         None,
         description="Base URL of an OpenAI-compatible server (vLLM, SGLang), e.g. `http://localhost:8001/v1`. "
-        "The model then runs there; device, dtype, attention and batch settings do not apply, and an adapter is "
-        "refused.",
+        "The model then runs there; device, dtype, attention and batch settings do not apply, and adapters are "
+        "refused: requests may name any model that the server lists.",
     )
     engine_api_key: SecretStr | None = Field(None, description="Bearer key for `GENRM_ENGINE_URL`. Never logged.")
     engine_max_requests: int = Field(

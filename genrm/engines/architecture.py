@@ -50,6 +50,9 @@ class VisionLanguageModel(Protocol):
     def get_input_embeddings(self) -> nn.Module:
         """The token embedding."""
 
+    def get_submodule(self, target: str) -> nn.Module:
+        """The layer at a path, e.g. `model.language_model.layers.0.mlp.up_proj`."""
+
 
 class ImageProcessor(Protocol):
     """Turns pictures into patches."""

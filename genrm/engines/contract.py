@@ -7,7 +7,7 @@ computed once up to there.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from PIL.Image import Image
 
@@ -92,3 +92,27 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Finish or refuse what waits, and free the model."""
+
+
+@runtime_checkable
+class AdaptableEngine(Protocol):
+    """An engine that can put LoRA adapters on its model while it runs."""
+
+    async def load_adapter(self, source: str, *, name: str) -> Engine:
+        """One version of an adapter as an engine of its own, called `name`, tried out and ready. It lives as long as
+        somebody holds it, and needs neither `start` nor `close`.
+
+        source: a folder or hub id. Raises ModelLoadError if it is not a whole adapter of this engine's model; nothing
+        has changed then.
+        """
+
+
+@runtime_checkable
+class MultiModelEngine(Protocol):
+    """An engine in front of something that serves several models."""
+
+    async def list_models(self) -> Sequence[str]:
+        """Their names, as of now. Raises EngineError."""
+
+    def for_model(self, name: str) -> Engine:
+        """One of them as an engine of its own, which needs neither `start` nor `close`."""

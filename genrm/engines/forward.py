@@ -21,6 +21,7 @@ from transformers import DynamicCache
 
 from genrm.engines.architecture import VisionLanguageModel
 from genrm.engines.kv_cache import CacheShape, RowCache, Run, RunningRows
+from genrm.engines.lora import Adapter, AdapterHooks
 from genrm.errors import ModelLoadError
 
 
@@ -30,12 +31,14 @@ class Segment:
 
     ids: at least one token, images already expanded to one placeholder per image token. positions: (3, len(ids)),
     int64, on the CPU. past: the tokens before, None at a row's beginning. image_features: (image tokens in ids, E).
+    adapter: what the row is computed with, its past included.
     """
 
     ids: Sequence[int]
     positions: Tensor
     past: Run | None = None
     image_features: Tensor | None = None
+    adapter: Adapter | None = None
 
     @property
     def num_past(self) -> int:
@@ -79,24 +82,34 @@ class Forward:
         self._padding_id = 1 if self._image_token_id == 0 else 0
         self._merge_area: int = model.config.vision_config.spatial_merge_size**2
         self._device: torch.device = model.device
+        self._adapters = AdapterHooks(model, self._device)
         self._cache = RowCache()
         self.cache_shape = self._probe_cache_shape()
 
-    def encode_images(self, pixel_values: Sequence[Tensor], grids: Sequence[Tensor]) -> list[Tensor]:
+    def encode_images(
+        self, pixel_values: Sequence[Tensor], grids: Sequence[Tensor], adapters: Sequence[Adapter | None] = ()
+    ) -> list[Tensor]:
         """Features of several lots of images.
 
         pixel_values: per lot (patches, values of a patch), as the image processor makes them. grids: per lot (images,
-        3), in patches. Returns per lot (image tokens, E), the images in their order.
+        3), in patches. adapters: per lot, none by default; every pass has one, as patches of lots are no rows. Returns
+        per lot (image tokens, E), the images in their order.
         """
-        features: list[Tensor] = []
         sizes = [len(pixels) // self._merge_area for pixels in pixel_values]
-        for lots in _chunks([(size, index) for index, size in enumerate(sizes)], self._max_tokens):
-            output = self._model.model.get_image_features(
-                torch.cat([pixel_values[lot] for lot in lots]).to(self._device),
-                torch.cat([grids[lot] for lot in lots]).to(self._device),
-            )
-            features += torch.cat(tuple(output.pooler_output)).split([sizes[lot] for lot in lots])
-        return features
+        lots_by_adapter: dict[Adapter | None, list[int]] = {}
+        for lot in range(len(sizes)):
+            lots_by_adapter.setdefault(adapters[lot] if adapters else None, []).append(lot)
+        features: dict[int, Tensor] = {}
+        for adapter, own in lots_by_adapter.items():
+            for lots in _chunks([(sizes[lot], lot) for lot in own], self._max_tokens):
+                with self._adapters.applied([adapter]):
+                    output = self._model.model.get_image_features(
+                        torch.cat([pixel_values[lot] for lot in lots]).to(self._device),
+                        torch.cat([grids[lot] for lot in lots]).to(self._device),
+                    )
+                found = torch.cat(tuple(output.pooler_output)).split([sizes[lot] for lot in lots])
+                features |= zip(lots, found, strict=True)
+        return [features[lot] for lot in range(len(sizes))]
 
     def cut(self, whole: Segment, start: int, stop: int, *, past: Run | None) -> Segment:
         """The tokens [start, stop) of a segment, with the image features that belong to them, on top of `past`."""
@@ -105,7 +118,11 @@ class Forward:
             first = whole.ids[:start].count(self._image_token_id)
             features = features[first : first + whole.ids[start:stop].count(self._image_token_id)]
         return Segment(
-            ids=whole.ids[start:stop], positions=whole.positions[:, start:stop], past=past, image_features=features
+            ids=whole.ids[start:stop],
+            positions=whole.positions[:, start:stop],
+            past=past,
+            image_features=features,
+            adapter=whole.adapter,
         )
 
     def extend(self, segments: Sequence[Segment]) -> list[Extended]:
@@ -117,14 +134,23 @@ class Forward:
             extended |= zip(chunk, self._extend_together([segments[index] for index in chunk]), strict=True)
         return [extended[index] for index in range(len(segments))]
 
-    def decode(self, ids: Sequence[int], positions: Sequence[int], rows: RunningRows) -> Tensor:
-        """One step: append a token to every row. Returns the logits of what comes next, (R, V), float32."""
+    def decode(
+        self,
+        ids: Sequence[int],
+        positions: Sequence[int],
+        rows: RunningRows,
+        adapters: Sequence[Adapter | None] = (),
+    ) -> Tensor:
+        """One step: append a token to every row. adapters: per row, none by default. Returns the logits of what comes
+        next, (R, V), float32.
+        """
         mask = rows.begin_step()
         ids_RS = torch.tensor(ids, device=self._device)[:, None]
         positions_3RS = torch.tensor(positions, device=self._device)[None, :, None].expand(3, -1, -1)
-        hidden = self._run(self._embed(ids_RS), mask, positions_3RS, rows.cache)
-        rows.end_step()
-        return self._logits(hidden[:, -1])
+        with self._adapters.applied(adapters):
+            hidden = self._run(self._embed(ids_RS), mask, positions_3RS, rows.cache)
+            rows.end_step()
+            return self._logits(hidden[:, -1])
 
     def _shorten(self, segment: Segment) -> Segment:
         """The end of a segment, at most as many tokens as fit one pass; those before are computed."""
@@ -152,9 +178,10 @@ class Forward:
 
         embeddings = self._embed_with_images(ids_RS.to(self._device), segments)
         self._cache.aim(block, num_rows=num_rows, start=0, column=num_past, num_new=num_new)
-        hidden = self._run(embeddings, mask_R1SC.to(self._device), positions_3RS.to(self._device), self._cache)
         last = torch.tensor([len(segment.ids) - 1 for segment in segments], device=self._device)
-        logits_RV = self._logits(hidden[torch.arange(num_rows, device=self._device), last])
+        with self._adapters.applied([segment.adapter for segment in segments]):
+            hidden = self._run(embeddings, mask_R1SC.to(self._device), positions_3RS.to(self._device), self._cache)
+            logits_RV = self._logits(hidden[torch.arange(num_rows, device=self._device), last])
         return [
             Extended(
                 run=Run(block, row, num_past - segment.num_past, segment.num_past + len(segment.ids)),

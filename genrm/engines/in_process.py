@@ -10,13 +10,18 @@ import asyncio
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from PIL import Image
+from transformers import PreTrainedModel
 
+from genrm.engines.adapted import AdaptedEngine
+from genrm.engines.adapter_loading import build_skeleton, read_adapter
 from genrm.engines.contract import Completion, OnText, Prompt, Sampling
 from genrm.engines.forward import Forward
 from genrm.engines.loading import LoadedModel, Placement, choose_placement, load_model
+from genrm.engines.lora import Adapter
 from genrm.engines.model_files import display_name
 from genrm.engines.preparation import Preparation
 from genrm.engines.progress import EngineStats, OnBatch, Progress
@@ -30,6 +35,7 @@ DEFAULT_MAX_PREFIX_TOKENS = 8_192
 _MAX_PASS_TOKENS = {"cpu": 1_024, "cuda": 16_384}
 """Most tokens of one pass over prompts: on a CPU what still fits its caches, on a GPU what bounds its memory."""
 _DEFAULT_SAMPLING = Sampling()
+_WARM_UP = Prompt(system="Answer.", images=(Image.new("RGB", (64, 64), "gray"),), shared="What is it? ", tail="Say it.")
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +78,7 @@ class InProcessEngine:
         self._on_batch = on_batch
         self._progress = Progress()
         self._loaded: LoadedModel | None = None
+        self._skeleton: PreTrainedModel | None = None
         self._worker: Worker | None = None
         self._vocabularies: dict[tuple[str, tuple[str, ...]], Vocabulary] = {}
         self._changing = asyncio.Lock()
@@ -132,14 +139,19 @@ class InProcessEngine:
                 ) from error
 
     async def complete(
-        self, prompts: Sequence[Prompt], sampling: Sampling = _DEFAULT_SAMPLING, *, on_text: OnText | None = None
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling = _DEFAULT_SAMPLING,
+        *,
+        on_text: OnText | None = None,
+        adapter: Adapter | None = None,
     ) -> list[Completion]:
         """Continue every prompt; results in the order given.
 
         Prompts with the same system text, the same image objects and the same shared text are computed once up to
         there, and not again by later calls while that beginning is kept. An `answer_prefix` that ends with the marker
         gets the label probabilities at once: the text is then the likeliest label. `completion_tokens` counts the token
-        that ends a text.
+        that ends a text. adapter: the version that all prompts are read with; calls of any adapters share batches.
 
         Cancelling the awaiting task drops the work, queued or running. Raises InvalidComparisonError for an option out
         of range, labels that are not single tokens, or an image placeholder in a text; InvalidImageError;
@@ -152,9 +164,29 @@ class InProcessEngine:
             )
         if not prompts:
             return []
-        call = Call(prompts, sampling, on_text)
+        call = Call(prompts, sampling, on_text, adapter=adapter)
         self._worker.submit(call)
         return await asyncio.wrap_future(call.future)
+
+    async def load_adapter(self, source: str, *, name: str) -> AdaptedEngine:
+        """One version of a LoRA adapter as an engine of its own; see `contract.AdaptableEngine`.
+
+        Files are read in a thread. The running model is not touched until a call uses the adapter, and then by the
+        worker, between two passes. The first such call is made here: what cannot run is refused.
+        """
+        if not self._loaded or not self._skeleton:
+            raise EngineClosedError("The engine is not running. Call start() first.")
+        adapter = await asyncio.to_thread(
+            read_adapter,
+            source,
+            name=name,
+            base=self._name,
+            model=self._loaded.model,
+            skeleton=self._skeleton,
+        )
+        adapted = AdaptedEngine(self, adapter)
+        await self._try_out(adapted)
+        return adapted
 
     async def close(self) -> None:
         """Refuse what waits, finish what runs, and free the model. `start` loads it again."""
@@ -165,7 +197,7 @@ class InProcessEngine:
         worker, self._worker = self._worker, None
         if worker:
             await asyncio.to_thread(worker.stop)
-        self._loaded = None
+        self._loaded = self._skeleton = None
         self._vocabularies.clear()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -173,7 +205,9 @@ class InProcessEngine:
     def _load(self) -> LoadedModel:
         placement = choose_placement(device=self._device, dtype=self._dtype, attention=self._attention)
         torch.set_num_threads(placement.num_threads)
-        return load_model(self._name, adapter=self._adapter, placement=placement)
+        loaded = load_model(self._name, adapter=self._adapter, placement=placement)
+        self._skeleton = build_skeleton(loaded.model)
+        return loaded
 
     def _build_worker(self, loaded: LoadedModel) -> Worker:
         max_pass_tokens = _MAX_PASS_TOKENS.get(loaded.placement.device.type, _MAX_PASS_TOKENS["cuda"])
@@ -195,16 +229,29 @@ class InProcessEngine:
 
     async def _warm_up(self) -> None:
         """Run a short prompt with an image through everything: what cannot work fails now, not at the first client."""
-        picture = Image.new("RGB", (64, 64), "gray")
-        prompt = Prompt(system="Answer.", images=(picture,), shared="What is it? ", tail="Say it.")
         try:
-            await self.complete([prompt, prompt], Sampling(max_tokens=2))
+            await self.complete([_WARM_UP, _WARM_UP], Sampling(max_tokens=2))
         except GenRMError as error:
             raise ModelLoadError(
                 f"{self._name} is loaded but cannot run a short prompt with an image: {error} Check its chat template "
                 "(one image placeholder per image), the processor's settings and the device."
             ) from error
         self._progress.restart(self._on_batch)
+
+    async def _try_out(self, adapted: AdaptedEngine) -> None:
+        """Read one short prompt. Raises ModelLoadError if the adapter cannot run or gives no probabilities."""
+        prompt = replace(_WARM_UP, answer_prefix=_DEFAULT_SAMPLING.marker)
+        try:
+            [completion] = await adapted.complete([prompt], _DEFAULT_SAMPLING)
+        except EngineClosedError:
+            raise
+        except GenRMError as error:
+            raise ModelLoadError(f"{adapted.weights} is read but cannot run a short prompt: {error}") from error
+        if not all(math.isfinite(logprob) for logprob in completion.label_logprobs or (math.nan,)):
+            raise ModelLoadError(
+                f"{adapted.weights} makes the model's logits overflow, so that it knows no probabilities. Train it "
+                "with a lower learning rate, or choose another dtype."
+            )
 
     def _vocabulary_for(self, sampling: Sampling) -> Vocabulary:
         """Raises ModelLoadError if the labels are not single tokens."""

@@ -18,6 +18,7 @@ there.
 """
 
 import asyncio
+import copy
 import json
 import logging
 import time
@@ -159,6 +160,19 @@ class OpenAIEngine:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._running.difference_update(tasks)
+
+    async def list_models(self) -> Sequence[str]:
+        """What the server lists now. Raises EngineError."""
+        return await self._connection.list_models(timeout_seconds=self._timeout_seconds)
+
+    def for_model(self, name: str) -> "OpenAIEngine":
+        """Another model of the same server, through the same connections and with the abilities found out by `start`.
+
+        It notices for itself when replies come without log-probabilities: models of one server may differ in that.
+        """
+        twin = copy.copy(self)
+        twin._model = name  # noqa: SLF001 - its own class
+        return twin
 
     async def close(self) -> None:
         """Drop what is under way and close the connections."""

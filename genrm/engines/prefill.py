@@ -10,17 +10,21 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from weakref import ref
 
 from torch import Tensor
 
 from genrm.engines.forward import Extended, Forward, Segment
 from genrm.engines.kv_cache import Run
+from genrm.engines.lora import Adapter, version_of
 from genrm.engines.prefix_cache import Prefix, PrefixCache, PrefixKey, count_common
 from genrm.engines.preparation import Group, PreparedPrompt
 from genrm.engines.rows import Row
 
-_MAX_HEADS = 8
-"""Heads kept; there is one per system text in use."""
+_HeadKey = tuple[int, tuple[int, ...]]
+"""Version of the adapter, and token ids."""
+_MAX_HEADS = 32
+"""Heads kept; there is one per system text and adapter in use."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +42,9 @@ class Prefill:
     def __init__(self, forward: Forward, *, prefixes: PrefixCache) -> None:
         self._forward = forward
         self._prefixes = prefixes
-        self._heads: OrderedDict[tuple[int, ...], Run] = OrderedDict()
+        self._heads: OrderedDict[_HeadKey, Run] = OrderedDict()
+        self._adapters: dict[int, ref[Adapter]] = {}
+        """By version, those that something kept here may have been computed with."""
         self.num_prefix_hits = 0
         """Groups whose shared tokens were known."""
         self.num_prefix_misses = 0
@@ -46,6 +52,8 @@ class Prefill:
 
     def start(self, groups: Sequence[Group]) -> list[Started]:
         """Compute the prompts of all groups, and tell each row how many of its prompt's tokens came for free."""
+        self._forget_adapters()
+        self._adapters |= {adapter.version: ref(adapter) for group in groups if (adapter := group.call.adapter)}
         known: dict[PrefixKey, Prefix] = {
             key: prefix
             for group in groups
@@ -72,33 +80,36 @@ class Prefill:
     def _encode_images(self, groups: Sequence[Group], leaders: AbstractSet[int]) -> list[Tensor | None]:
         """Features of the images of every leader; None for whoever needs none."""
         lots = {
-            index: (group.pixel_values, group.grids)
+            index: (group.pixel_values, group.grids, group.call.adapter)
             for index, group in enumerate(groups)
             if index in leaders and group.pixel_values is not None and group.grids is not None
         }
         encoded = self._forward.encode_images(
-            [pixels for pixels, _ in lots.values()], [grids for _, grids in lots.values()]
+            [pixels for pixels, _, _ in lots.values()],
+            [grids for _, grids, _ in lots.values()],
+            [adapter for _, _, adapter in lots.values()],
         )
         found = dict(zip(lots, encoded, strict=True))
         return [found.get(index) for index in range(len(groups))]
 
     def _provide_heads(self, groups: Sequence[Group]) -> tuple[list[Run | None], list[bool]]:
         """The head of every group, None where it has none, and whether it had to be computed for that group."""
-        keys = [tuple(group.prompts[0].ids[: group.num_head]) for group in groups]
-        missing: dict[tuple[int, ...], PreparedPrompt] = {}
+        keys = [(version_of(group.call.adapter), tuple(group.prompts[0].ids[: group.num_head])) for group in groups]
+        missing: dict[_HeadKey, Group] = {}
         is_new = []
         for key, group in zip(keys, groups, strict=True):
-            new = bool(key) and key not in self._heads and key not in missing
+            new = bool(group.num_head) and key not in self._heads and key not in missing
             is_new.append(new)
             if new:
-                missing[key] = group.prompts[0]
+                missing[key] = group
         extended = self._forward.extend(
-            [Segment(ids=key, positions=prompt.positions[:, : len(key)]) for key, prompt in missing.items()]
+            [self._segment(group, group.prompts[0], group.num_head, None, None) for group in missing.values()]
         )
         found = self._heads | {key: head.run for key, head in zip(missing, extended, strict=True)}
-        for key in filter(None, keys):
-            self._heads[key] = found[key]
-            self._heads.move_to_end(key)
+        for key, group in zip(keys, groups, strict=True):
+            if group.num_head:
+                self._heads[key] = found[key]
+                self._heads.move_to_end(key)
         while len(self._heads) > _MAX_HEADS:
             self._heads.popitem(last=False)
         return [found.get(key) for key in keys], is_new
@@ -139,7 +150,7 @@ class Prefill:
         """Extend the runs of the chosen groups, in place, to the end of their shared tokens."""
         todo = [i for i in chosen if groups[i].num_shared > _length(runs[i])]
         extended = self._forward.extend(
-            [self._segment(groups[i].prompts[0], groups[i].num_shared, runs[i], features[i]) for i in todo]
+            [self._segment(groups[i], groups[i].prompts[0], groups[i].num_shared, runs[i], features[i]) for i in todo]
         )
         for index, end in zip(todo, extended, strict=True):
             runs[index] = end.run
@@ -151,7 +162,7 @@ class Prefill:
         extended = iter(
             self._forward.extend(
                 [
-                    self._segment(prompt, len(prompt.ids), run, images)
+                    self._segment(group, prompt, len(prompt.ids), run, images)
                     for group, run, images in zip(groups, shared, features, strict=True)
                     for prompt in group.prompts
                 ]
@@ -159,10 +170,20 @@ class Prefill:
         )
         return [[next(extended) for _ in group.prompts] for group in groups]
 
-    def _segment(self, prompt: PreparedPrompt, stop: int, past: Run | None, features: Tensor | None) -> Segment:
-        """The tokens of a prompt from the end of `past` up to `stop`."""
-        whole = Segment(ids=prompt.ids, positions=prompt.positions, image_features=features)
+    def _segment(
+        self, group: Group, prompt: PreparedPrompt, stop: int, past: Run | None, features: Tensor | None
+    ) -> Segment:
+        """The tokens of a group's prompt from the end of `past` up to `stop`."""
+        whole = Segment(ids=prompt.ids, positions=prompt.positions, image_features=features, adapter=group.call.adapter)
         return self._forward.cut(whole, _length(past), stop, past=past)
+
+    def _forget_adapters(self) -> None:
+        """Drop what was computed with adapters that nobody can ask for any more."""
+        gone = {version for version, adapter in self._adapters.items() if adapter() is None}
+        if gone:
+            self._prefixes.forget(gone)
+            self._heads = OrderedDict((key, run) for key, run in self._heads.items() if key[0] not in gone)
+            self._adapters = {version: kept for version, kept in self._adapters.items() if version not in gone}
 
 
 def _choose_leaders(groups: Sequence[Group], known: Mapping[PrefixKey, Prefix]) -> frozenset[int]:

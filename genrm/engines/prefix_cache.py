@@ -3,21 +3,22 @@
 Whoever ranks N answers to one question, or asks about one picture again, sends the same beginning many times. The
 engine shares it inside a call anyway; this cache keeps it between calls, least recently used out first. A beginning is
 found by its texts and the *content* of its images (decoded pixels, size and mode, by a 256-bit hash), never by a
-caller's name for them.
+caller's name for them, and by the version of the adapter that it was computed with.
 
 Not here: heads, which precede the images and are kept without end (`genrm.engines.prefill`).
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from genrm.engines.contract import Prompt
 from genrm.engines.kv_cache import Run
+from genrm.engines.lora import Adapter, version_of
 from genrm.media import hash_image
 
-PrefixKey = tuple[str, tuple[bytes, ...], str]
-"""System text, one hash per image, shared text."""
+PrefixKey = tuple[int, str, tuple[bytes, ...], str]
+"""Version of the adapter, system text, one hash per image, shared text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,15 @@ class PrefixCache:
             _, dropped = self._kept.popitem(last=False)
             self.num_tokens -= len(dropped.ids)
 
+    def forget(self, versions: Container[int]) -> None:
+        """Drop what was computed with these versions of adapters."""
+        for key in [key for key in self._kept if key[0] in versions]:
+            self.num_tokens -= len(self._kept.pop(key).ids)
 
-def prefix_key(prompt: Prompt) -> PrefixKey:
-    """What the beginning of a prompt is found by."""
-    return prompt.system, tuple(hash_image(image) for image in prompt.images), prompt.shared
+
+def prefix_key(prompt: Prompt, adapter: Adapter | None = None) -> PrefixKey:
+    """What the beginning of a prompt is found by, if this adapter computes it."""
+    return version_of(adapter), prompt.system, tuple(hash_image(image) for image in prompt.images), prompt.shared
 
 
 def count_common(one: Sequence[int], other: Sequence[int]) -> int:

@@ -156,7 +156,7 @@ class Preparation:
             pixel_values=pixel_values,
             grids=grids,
             end_of_images=_end_of_images(first, self._image_token_id),
-            prefix_key=prefix_key(call.prompts[prompts[0].rows[0].index]) if is_worth_keeping else None,
+            prefix_key=prefix_key(call.prompts[prompts[0].rows[0].index], call.adapter) if is_worth_keeping else None,
         )
 
     def _read_images(self, prompt: Prompt) -> tuple[Tensor | None, Tensor | None]:

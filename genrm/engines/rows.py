@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from genrm.engines.contract import Completion, OnText, Prompt, Sampling
+from genrm.engines.lora import Adapter
 from genrm.engines.sampling import row_generator
 from genrm.engines.text_stream import TextStream
 from genrm.engines.verdict_tokens import decode
@@ -26,12 +27,21 @@ class Call:
     """One call of `complete`: prompts that are answered together.
 
     `future` gets the completions in the order of the prompts, or one error for all. Cancelling it drops all rows.
+    adapter: the version that all rows use; the call's hold on it keeps it alive until the last of them is done.
     """
 
-    def __init__(self, prompts: Sequence[Prompt], sampling: Sampling, on_text: OnText | None = None) -> None:
+    def __init__(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        on_text: OnText | None = None,
+        *,
+        adapter: Adapter | None = None,
+    ) -> None:
         self.prompts = tuple(prompts)
         self.sampling = sampling
         self.on_text = on_text
+        self.adapter = adapter
         self.future: Future[list[Completion]] = Future()
         self.submitted = time.perf_counter()
         self.is_started = False

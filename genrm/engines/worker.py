@@ -217,7 +217,10 @@ class Worker:
         num_rows = len(self._running)
         try:
             logits = self._forward.decode(
-                [row.ids[-1] for row in self._running], [row.position for row in self._running], self._cached
+                [row.ids[-1] for row in self._running],
+                [row.position for row in self._running],
+                self._cached,
+                [row.call.adapter for row in self._running],
             )
             finished = self._advance(self._running, logits)
             self._leave()

@@ -12,7 +12,7 @@ from service.deadline import Deadline
 from service.errors import RefusalError, describe_failure
 from service.incoming import read_judge_json, read_rerank_json
 from service.intake import decode_pictures
-from service.judging import Judging, require_experts, require_model
+from service.judging import Judging, require_experts
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.request_record import RequestRecord
@@ -56,7 +56,6 @@ class LineRunner:
             return await (self._judge(body, record) if endpoint == "/v1/judge" else self._rank(body, record))
 
     async def _judge(self, body: bytes, record: RequestRecord) -> str:
-        judge = self._lifecycle.require_judge()
         incoming = await asyncio.to_thread(read_judge_json, body, self._settings)
         fields = incoming.fields
         if fields.stream:
@@ -65,14 +64,13 @@ class LineRunner:
                 "Field 'stream' is true; a batch has nobody to stream to. Leave it out.",
                 param="stream",
             )
-        require_model(fields.model, self._lifecycle.model_names)
+        judge = await self._lifecycle.choose_judge(fields.model)
         require_experts(fields.experts, judge)
         judge.check_texts(fields.question, fields.response_a, fields.response_b)
         started = time.perf_counter()
         images = await decode_pictures(incoming.pictures, limits=self._settings.image_limits)
         judging = Judging(
             judge=judge,
-            model=self._lifecycle.model_names[0],
             fields=fields,
             images=images,
             media_seconds=time.perf_counter() - started,
@@ -83,9 +81,8 @@ class LineRunner:
         return (await judging.run()).model_dump_json()
 
     async def _rank(self, body: bytes, record: RequestRecord) -> str:
-        judge = self._lifecycle.require_judge()
         fields = await asyncio.to_thread(read_rerank_json, body, self._settings)
-        require_model(fields.model, self._lifecycle.model_names)
+        judge = await self._lifecycle.choose_judge(fields.model)
         require_experts(fields.experts, judge)
         pictures = collect_pictures(fields)
         started = time.perf_counter()
@@ -94,7 +91,6 @@ class LineRunner:
             judge,
             fields,
             images,
-            model=self._lifecycle.model_names[0],
             media_seconds=time.perf_counter() - started,
             started=record.started,
             settings=self._settings,

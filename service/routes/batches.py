@@ -11,14 +11,14 @@ from service.batches.files import find_file
 from service.batches.schemas import BatchList, BatchObject, BatchRequest, parse_window, show_batch
 from service.batches.store import Batch
 from service.errors import RefusalError
-from service.openapi import PLAIN_RESPONSES
+from service.openapi import ERROR_RESPONSES
 from service.validation import shorten
 
 router = APIRouter(tags=["batches"])
 _DAY_SECONDS = 86_400
 
 
-@router.post("/v1/batches", summary="Start a batch", responses=PLAIN_RESPONSES)
+@router.post("/v1/batches", summary="Start a batch", responses=ERROR_RESPONSES)
 async def create_batch(
     fields: BatchRequest, keeper: RequiredKeeper, lifecycle: AppLifecycle, settings: AppSettings, owner: Owner
 ) -> BatchObject:
@@ -53,7 +53,7 @@ async def create_batch(
     return show_batch(batch, store.Counts(num_completed=0, num_failed=0))
 
 
-@router.get("/v1/batches", summary="List batches", responses=PLAIN_RESPONSES)
+@router.get("/v1/batches", summary="List batches", responses=ERROR_RESPONSES)
 async def list_batches(
     keeper: RequiredKeeper,
     owner: Owner,
@@ -77,7 +77,7 @@ async def list_batches(
     )
 
 
-@router.get("/v1/batches/{batch_id}", summary="Look at a batch", responses=PLAIN_RESPONSES)
+@router.get("/v1/batches/{batch_id}", summary="Look at a batch", responses=ERROR_RESPONSES)
 async def get_batch(batch_id: str, keeper: RequiredKeeper, owner: Owner) -> BatchObject:
     """How far a batch is."""
 
@@ -87,7 +87,7 @@ async def get_batch(batch_id: str, keeper: RequiredKeeper, owner: Owner) -> Batc
     return await keeper.database.run(find)
 
 
-@router.post("/v1/batches/{batch_id}/cancel", summary="Cancel a batch", responses=PLAIN_RESPONSES)
+@router.post("/v1/batches/{batch_id}/cancel", summary="Cancel a batch", responses=ERROR_RESPONSES)
 async def cancel_batch(batch_id: str, keeper: RequiredKeeper, owner: Owner) -> BatchObject:
     """Judge no further line of a batch. What has been judged stays to be read; lines that run are finished."""
 

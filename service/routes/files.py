@@ -17,7 +17,7 @@ from service.batches.schemas import FileDeleted, FileList, FileObject, show_file
 from service.batches.store import is_file_in_use
 from service.database import Database
 from service.errors import RefusalError
-from service.openapi import FILE_BODY, FILE_CONTENT_RESPONSES, PLAIN_RESPONSES
+from service.openapi import ERROR_RESPONSES, FILE_BODY, FILE_CONTENT_RESPONSES
 from service.settings import Settings
 from service.validation import shorten
 
@@ -29,7 +29,7 @@ _FIELDS = ("file", "purpose", _ANCHOR, _SECONDS)
 _LIFETIME = re.compile(r"[1-9][0-9]{0,8}")
 
 
-@router.post("/v1/files", summary="Upload a file", responses=PLAIN_RESPONSES, openapi_extra={"requestBody": FILE_BODY})
+@router.post("/v1/files", summary="Upload a file", responses=ERROR_RESPONSES, openapi_extra={"requestBody": FILE_BODY})
 async def upload_file(request: Request, keeper: RequiredKeeper, settings: AppSettings, owner: Owner) -> FileObject:
     """Upload the input of a batch: a multipart form with `purpose` (`batch`) and `file`, one request a line."""
     try:
@@ -49,7 +49,7 @@ async def upload_file(request: Request, keeper: RequiredKeeper, settings: AppSet
     return show_file(file)
 
 
-@router.get("/v1/files", summary="List files", responses=PLAIN_RESPONSES)
+@router.get("/v1/files", summary="List files", responses=ERROR_RESPONSES)
 async def list_files(
     keeper: RequiredKeeper,
     owner: Owner,
@@ -74,13 +74,13 @@ async def list_files(
     )
 
 
-@router.get("/v1/files/{file_id}", summary="Look at a file", responses=PLAIN_RESPONSES)
+@router.get("/v1/files/{file_id}", summary="Look at a file", responses=ERROR_RESPONSES)
 async def get_file(file_id: str, keeper: RequiredKeeper, owner: Owner) -> FileObject:
     """What is known of a file."""
     return show_file(await keeper.database.run(lambda connection: _require_file(connection, file_id, owner)))
 
 
-@router.delete("/v1/files/{file_id}", summary="Delete a file", responses=PLAIN_RESPONSES)
+@router.delete("/v1/files/{file_id}", summary="Delete a file", responses=ERROR_RESPONSES)
 async def delete_file(file_id: str, keeper: RequiredKeeper, owner: Owner) -> FileDeleted:
     """Delete a file, unless a batch that has not ended reads or writes it."""
 

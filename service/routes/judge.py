@@ -9,7 +9,7 @@ from service.access import ADMITTED, AppLifecycle, AppMetrics, AppSettings, Requ
 from service.connection import run_while_connected
 from service.incoming import read_judge_request
 from service.intake import decode_pictures
-from service.judging import Judging, require_experts, require_model
+from service.judging import Judging, require_experts
 from service.openapi import JUDGE_BODY, JUDGE_RESPONSES
 from service.request_record import get_record
 from service.streaming import VerdictStream
@@ -34,11 +34,11 @@ async def judge(
     URL, or a multipart form with the image as a file. With `"stream": true` the answer is `text/event-stream`: events
     `critique` while the critiques are written, then one event `verdict` (or `error`).
     """
-    ready_judge = lifecycle.require_judge()
+    lifecycle.require_judge()
     async with deadline.enforce():
         incoming = await read_judge_request(request, settings)
     fields = incoming.fields
-    require_model(fields.model, lifecycle.model_names)
+    ready_judge = await lifecycle.choose_judge(fields.model)
     require_experts(fields.experts, ready_judge)
     ready_judge.check_texts(fields.question, fields.response_a, fields.response_b)
     started = time.perf_counter()
@@ -46,7 +46,6 @@ async def judge(
         images = await decode_pictures(incoming.pictures, limits=settings.image_limits)
     judging = Judging(
         judge=ready_judge,
-        model=lifecycle.model_names[0],
         fields=fields,
         images=images,
         media_seconds=time.perf_counter() - started,

@@ -3,12 +3,15 @@
 from fastapi import APIRouter
 
 from service.access import AppLifecycle
-from service.schemas import ModelCard, ModelList
+from service.schemas import ModelList
 
 router = APIRouter(tags=["models"])
 
 
 @router.get("/v1/models", summary="List the served models")
 async def list_models(lifecycle: AppLifecycle) -> ModelList:
-    """The model that judges; empty while it is loading."""
-    return ModelList(data=tuple(ModelCard(id=name, created=lifecycle.created) for name in lifecycle.model_names))
+    """The model that judges unless a request names another one, and those that it may name; empty while it is loading.
+
+    An adapter's `parent` is the model that it is put on.
+    """
+    return ModelList(data=await lifecycle.list_models())

@@ -10,7 +10,7 @@ from service.access import ADMITTED, AppAdmission, AppLifecycle, AppMetrics, App
 from service.connection import run_while_connected
 from service.incoming import read_rerank_request
 from service.intake import decode_pictures
-from service.judging import require_experts, require_model
+from service.judging import require_experts
 from service.openapi import RERANK_BODY, RERANK_RESPONSES
 from service.request_record import get_record
 from service.reranking import collect_pictures, run_ranking
@@ -42,10 +42,10 @@ async def rerank(
     order. The shape is that of Jina, Cohere and vLLM; images are in the query. `usage.cached_tokens` shows what the
     judgements had in common and was computed once.
     """
-    judge = lifecycle.require_judge()
+    lifecycle.require_judge()
     async with deadline.enforce():
         fields = await read_rerank_request(request, settings)
-    require_model(fields.model, lifecycle.model_names)
+    judge = await lifecycle.choose_judge(fields.model)
     require_experts(fields.experts, judge)
     pictures = collect_pictures(fields)
     record = get_record(request)
@@ -63,7 +63,6 @@ async def rerank(
                     judge,
                     fields,
                     images,
-                    model=lifecycle.model_names[0],
                     media_seconds=media_seconds,
                     started=record.started,
                     settings=settings,
@@ -71,6 +70,7 @@ async def rerank(
                 ),
             )
     record.facts |= {
+        "model": judge.name,
         "mode": fields.mode,
         "images": len(images),
         "candidates": len(fields.documents),

@@ -44,6 +44,8 @@ async def test_every_route_is_described(document: dict[str, Any]) -> None:
         "/v1/batches/{batch_id}",
         "/v1/batches/{batch_id}/cancel",
         "/v1/models",
+        "/v1/load_lora_adapter",
+        "/v1/unload_lora_adapter",
         "/livez",
         "/readyz",
         "/health",

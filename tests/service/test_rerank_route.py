@@ -111,7 +111,7 @@ async def test_images_belong_into_one_place(client: httpx.AsyncClient, url: str)
 async def test_a_form_is_refused(client: httpx.AsyncClient) -> None:
     answer = await client.post("/v1/rerank", data={"query": "Which?"})
     assert answer.status_code == 415
-    assert "a ranking takes application/json" in answer.json()["error"]["message"]
+    assert "this URL takes application/json" in answer.json()["error"]["message"]
 
 
 async def test_a_remote_image_is_refused_with_its_place(client: httpx.AsyncClient) -> None:

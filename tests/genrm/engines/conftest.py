@@ -6,6 +6,7 @@ taught four judgements by heart, so it writes critiques of different lengths and
 """
 
 import asyncio
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,9 +14,11 @@ from typing import Any, Protocol
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    AutoModelForImageTextToText,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
@@ -64,9 +67,12 @@ LESSONS = {
     ): "I count three, so the first response is right and the second is not.\nVerdict: First",
 }
 _LESSON_STEPS = 120
+_SOME_LINEAR = r".*language_model.*\.(q_proj|v_proj|o_proj|gate_proj|down_proj)"
 
 MakePicture = Callable[..., Image.Image]
 """`make_picture(seed, width=56, height=56)`"""
+MakeAdapter = Callable[..., Path]
+"""`make_adapter(name, base=…, seed=…, config=…, …options of LoraConfig)`"""
 
 
 class MakePrompts(Protocol):
@@ -281,3 +287,25 @@ def random_25_engine(random_25_folder: Path) -> Iterator[InProcessEngine]:
 def taught_engine(taught_folder: Path) -> Iterator[InProcessEngine]:
     """An engine that runs the model that knows the lessons."""
     yield from _running(taught_folder)
+
+
+@pytest.fixture
+def make_adapter(random_folder: Path, tmp_path: Path) -> MakeAdapter:
+    """Saves an adapter with random weights that are far from nothing."""
+
+    def make(
+        name: str = "adapter", *, base: Path = random_folder, seed: int = 1, config: Any = None, **options: Any
+    ) -> Path:
+        torch.manual_seed(seed)
+        model = AutoModelForImageTextToText.from_pretrained(base)
+        lora: dict[str, Any] = {"r": 4, "target_modules": _SOME_LINEAR, "init_lora_weights": False, **options}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PEFT lags behind transformers
+            adapted: Any = get_peft_model(model, config or LoraConfig(**lora))
+            for parameter_name, parameter in adapted.named_parameters():
+                if "lora_" in parameter_name:
+                    torch.nn.init.normal_(parameter, std=0.15)
+            adapted.save_pretrained(str(tmp_path / name))
+        return tmp_path / name
+
+    return make

@@ -10,7 +10,8 @@ from PIL import Image
 from genrm.engines.contract import Prompt, Sampling
 from genrm.engines.in_process import InProcessEngine
 from genrm.engines.kv_cache import Run
-from genrm.engines.prefix_cache import Prefix, PrefixCache, count_common, prefix_key
+from genrm.engines.lora import Adapter
+from genrm.engines.prefix_cache import Prefix, PrefixCache, PrefixKey, count_common, prefix_key
 from genrm.engines.progress import BatchEvent
 from genrm.media import hash_image
 
@@ -24,8 +25,8 @@ def prefix(length: int, *, value: float = 0.0) -> Prefix:
     return Prefix(tuple(range(length)), Run(torch.full((4, 3, 1, length + 5, 2), value), 1, 5, length))
 
 
-def key(name: str) -> tuple[str, tuple[bytes, ...], str]:
-    return name, (), ""
+def key(name: str, *, version: int = 0) -> PrefixKey:
+    return version, name, (), ""
 
 
 def test_the_least_recently_used_beginning_goes_first() -> None:
@@ -55,6 +56,24 @@ def test_a_key_kept_twice_counts_once_and_holds_no_more_than_its_own_tokens() ->
     assert kept.run.block.shape == (4, 1, 1, 4, 2)
     assert bool((kept.cut(3).tensor() == 2).all())
     assert kept.cut(3).tensor().shape[2] == 3
+
+
+def test_the_same_beginning_of_another_adapter_is_another_one_and_goes_when_its_adapter_is_forgotten() -> None:
+    cache = PrefixCache(max_tokens=20)
+    for version, length in ((0, 3), (1, 4), (2, 5)):
+        cache.keep(key("a", version=version), prefix(length))
+    found = [cache.find(key("a", version=version)) for version in range(4)]
+    assert [each and len(each.ids) for each in found] == [3, 4, 5, None]
+    cache.forget({1, 3})
+    assert [cache.find(key("a", version=version)) is not None for version in range(3)] == [True, False, True]
+    assert cache.num_tokens == 8
+
+
+def test_adapters_tell_beginnings_apart_by_version_and_not_by_name() -> None:
+    prompt = Prompt(system="s", images=(), shared="q", tail="t")
+    old, new = (Adapter(name="x", source="x", deltas={}) for _ in range(2))
+    assert len({prefix_key(prompt), prefix_key(prompt, old), prefix_key(prompt, new)}) == 3
+    assert prefix_key(prompt, old) == prefix_key(prompt, old)
 
 
 def test_pictures_are_told_apart_by_content_size_and_mode() -> None:
