@@ -70,8 +70,10 @@ def create_app(
     )
     series.track_waiting(lambda: count_waiting(lifecycle.engine))
     series.track_life(lambda: lifecycle.phase == "ready", lambda: lifecycle.engine)
-    for route in (judge, rerank, verify, models, health, metrics, documentation):
+    for route in (judge, rerank, verify, models, health, documentation):
         app.include_router(route.router)
+    if settings.metrics_port is None:  # otherwise `service.server` serves them there
+        app.include_router(metrics.router)
     install_error_handlers(app)
     install_schema(app)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)

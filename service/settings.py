@@ -30,6 +30,16 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on. `0.0.0.0` opens the service to the network.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on. 0 takes a free one and prints it.")
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port of `/metrics`, which then is nowhere else and alone there. 0 takes a free one and prints it. "
+        "Empty: on the service's port.",
+    )
+    metrics_host: str | None = Field(
+        None, description="Address that `GENRM_METRICS_PORT` listens on. Empty: that of `GENRM_HOST`."
+    )
 
     api_keys_file: str | None = Field(
         None,
