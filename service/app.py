@@ -28,6 +28,7 @@ from service.quota import Quotas
 from service.request_log import RequestLog
 from service.routes import documentation, health, judge, metrics, models, rerank, verify
 from service.settings import Settings
+from service.tracing import build_tracer
 from service.unread_body import UnreadBody
 
 DESCRIPTION = (
@@ -49,10 +50,11 @@ def create_app(
 
     build, build_experts: make the engine and the vision experts, which may report their work to the metrics. They run
     in a thread because they may import for seconds. Raises StartError if the settings name experts or API keys in a way
-    that cannot be read: before a model is loaded for nothing.
+    that cannot be read, or traces that cannot be made: before a model is loaded for nothing.
     """
     parse_experts(settings)
     keyring = Keyring(settings)
+    tracer = build_tracer(settings)
     app = FastAPI(
         title="VL-GenRM",
         version=version("vl-genrm"),
@@ -64,6 +66,7 @@ def create_app(
     )
     app.state.settings = settings
     app.state.metrics = series = Metrics()
+    app.state.tracer = tracer
     app.state.admission = _build_admission(settings)
     app.state.lifecycle = lifecycle = Lifecycle(
         settings, lambda: build(settings, series), lambda: build_experts(settings, series)
@@ -78,7 +81,7 @@ def create_app(
     install_schema(app)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(Authentication, keyring=keyring, quotas=Quotas())
-    app.add_middleware(RequestLog, metrics=series)
+    app.add_middleware(RequestLog, metrics=series, tracer=tracer)
     app.add_middleware(UnreadBody, max_bytes=settings.max_body_bytes)  # added last: the outermost
     return app
 
@@ -108,3 +111,5 @@ async def _live(app: FastAPI) -> AsyncIterator[None]:
     finally:
         await cancel_all(loading)
         await lifecycle.close()
+        if app.state.tracer is not None:
+            await asyncio.to_thread(app.state.tracer.close)

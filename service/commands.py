@@ -156,7 +156,12 @@ async def application_here(settings: "Settings") -> AsyncIterator["AsyncClient"]
     from service.app import create_app
     from service.client import AsyncClient
 
-    unasked = {"api_keys": None, "api_keys_file": None, "metrics_port": None}  # nobody else can ask it
+    unasked = {
+        "api_keys": None,
+        "api_keys_file": None,
+        "metrics_port": None,
+        "traces_url": None,
+    }  # nobody else can ask it
     app = create_app(settings.model_copy(update=unasked))
     async with app.router.lifespan_context(app), AsyncClient(transport=ASGITransport(app)) as client:
         await app.state.lifecycle.wait_until_loaded()
