@@ -26,7 +26,7 @@ from service.observation import count_waiting
 from service.openapi import install_schema
 from service.quota import Quotas
 from service.request_log import RequestLog
-from service.routes import documentation, health, judge, metrics, models, rerank, verify
+from service.routes import documentation, health, judge, metrics, models, openrlhf, rerank, verify
 from service.settings import Settings
 from service.tracing import build_tracer
 from service.unread_body import UnreadBody
@@ -73,7 +73,7 @@ def create_app(
     )
     series.track_waiting(lambda: count_waiting(lifecycle.engine))
     series.track_life(lambda: lifecycle.phase == "ready", lambda: lifecycle.engine)
-    for route in (judge, rerank, verify, models, health, documentation):
+    for route in (judge, rerank, verify, openrlhf, models, health, documentation):
         app.include_router(route.router)
     if settings.metrics_port is None:  # otherwise `service.server` serves them there
         app.include_router(metrics.router)

@@ -13,6 +13,7 @@ from pydantic.json_schema import models_json_schema
 from genrm.prompts import PROMPT_VERSION
 from service.error_examples import render_error_example
 from service.errors import HTTP_STATUS, MEANING, Code
+from service.openrlhf_schemas import RewardRequest, RewardResponse
 from service.rerank_schemas import RerankRequest, RerankResponse
 from service.schemas import (
     CritiqueDelta,
@@ -183,6 +184,31 @@ RERANK_BODY: dict[str, Any] = {
 }
 
 
+EXAMPLE_REWARD_REQUEST = {
+    "query": [
+        f"How many dogs are in the picture?\nAnswer: {answer}"
+        for answer in (EXAMPLE_REQUEST["response_a"], EXAMPLE_REQUEST["response_b"])
+    ],
+    "prompts": ["How many dogs are in the picture?\nAnswer: "] * 2,
+    "labels": [{"image": "data:image/png;base64,iVBORw0KGgo…", "question": EXAMPLE_REQUEST["question"]}] * 2,
+}
+
+REWARD_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"model": RewardResponse, "description": "A reward for each row."},
+    **_ERRORS,
+}
+
+REWARD_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {"$ref": _REF.format(model="RewardRequest")},
+            "example": EXAMPLE_REWARD_REQUEST,
+        },
+    },
+}
+
+
 _SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, where the service wants one."},
     "header": {
@@ -205,7 +231,7 @@ def install_schema(app: FastAPI) -> None:
         document["security"] = [{}, *({name: []} for name in _SECURITY_SCHEMES)]
         judging = document["paths"]["/v1/judge"]["post"]["responses"]
         judging["200"]["content"]["application/json"]["example"] = EXAMPLE_RESPONSE
-        for path in ("/v1/judge", "/v1/rerank", "/v1/verify"):
+        for path in ("/v1/judge", "/v1/rerank", "/v1/verify", "/v1/rewards/openrlhf"):
             _add_error_examples(document["paths"][path]["post"]["responses"])
         return document
 
@@ -221,7 +247,7 @@ def _add_error_examples(responses: dict[str, Any]) -> None:
 
 
 def _build_schemas() -> dict[str, Any]:
-    models = (JudgeRequest, JudgeFields, CritiqueDelta, RerankRequest, VerifyRequest, VerifyFields)
+    models = (JudgeRequest, JudgeFields, CritiqueDelta, RerankRequest, RewardRequest, VerifyRequest, VerifyFields)
     _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
     schemas: dict[str, Any] = definitions["$defs"]
     files = {
