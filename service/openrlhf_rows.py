@@ -8,6 +8,7 @@ a policy for days before anybody notices.
 
 import json
 import re
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -32,6 +33,8 @@ _TEMPLATE = re.compile(rf"{_SPECIAL}|\[INST\]")
 _RUN = re.compile(rf"(?:(?:{_SPECIAL})\s*+)++")
 _REPEATED = re.compile(r"(<\|[^|<>\s]{1,40}\|>|<[a-z_]{1,40}>)(?:\1)++")
 _PLACEHOLDER = re.compile(r"<image>\s*")
+_MAX_TEXT_FACTOR = 100
+"""Characters of a query or prompt, as a multiple of what its completion may have: room for placeholders and padding."""
 _NO_ANSWER = "(no answer)"
 """An empty completion is what an untrained policy may well write, and no judge compares it."""
 
@@ -62,6 +65,14 @@ def read_rows(fields: RewardRequest, judge: Judge, settings: Settings) -> tuple[
 
 def _read_row(index: int, query: str, prompt: str, label: Mapping[str, Any], judge: Judge, settings: Settings) -> Row:
     turns = _read_conversation(prompt, index, settings)
+    for param, text in ((f"query[{index}]", query), (f"prompts[{index}]", "" if turns else prompt)):
+        if len(text) > _MAX_TEXT_FACTOR * settings.max_text_characters:
+            raise RefusalError(
+                "text_too_long",
+                f"Field {param!r} has {len(text):,} characters; the limit is "
+                f"{_MAX_TEXT_FACTOR * settings.max_text_characters:,}. Shorten it, or raise GENRM_MAX_TEXT_CHARACTERS.",
+                param=param,
+            )
     question = label.get("question") or (_last_question(turns) if turns else _plain_question(prompt, index))
     judge.check_text(question, name=f"The question of row {index}", param=f"prompts[{index}]")
     answer = _cut_answer(query, prompt, turns, index).strip() or _NO_ANSWER
@@ -77,6 +88,13 @@ def _read_row(index: int, query: str, prompt: str, label: Mapping[str, Any], jud
             '{"image": "data:image/png;base64,…", "question": "…"}, or in a prompt that is the JSON text of a '
             "conversation.",
             param=f"labels[{index}]",
+        )
+    if len(pictures) > settings.max_images:
+        raise RefusalError(
+            "too_many_images",
+            f"Row {index} has {len(pictures)} images; the limit is {settings.max_images}. Send fewer, or raise "
+            "GENRM_MAX_IMAGES.",
+            param=pictures[0].param.removesuffix("[0]"),
         )
     return Row(question=question.strip(), pictures=pictures, answer=answer, reference=reference)
 
@@ -166,8 +184,8 @@ def _cut_answer(query: str, prompt: str, turns: Sequence[Mapping[str, Any]], ind
 
 def _drop_end(text: str) -> str:
     """A completion without the special tokens at its end."""
-    runs = list(_RUN.finditer(text))
-    return text[: runs[-1].start()] if runs and runs[-1].end() == len(text) else text
+    last = deque(_RUN.finditer(text), maxlen=1)
+    return text[: last[0].start()] if last and last[0].end() == len(text) else text
 
 
 def _pictures_of_label(label: Mapping[str, Any], index: int) -> tuple[Picture, ...]:

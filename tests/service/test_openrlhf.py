@@ -212,6 +212,7 @@ async def test_what_cannot_be_told_is_refused_with_its_place(client: httpx.Async
         ({"labels": [first, {"image": image}]}, 422, "missing_field", "labels[1].question"),
         ({"labels": [first, {"image": 3, "question": "?"}]}, 422, "invalid_value", "labels[1].image"),
         ({"labels": [first, {"image": image, "question": 3}]}, 422, "invalid_value", "labels[1].question"),
+        ({"labels": [first, {"images": [image] * 9, "question": "?"}]}, 413, "too_many_images", "labels[1].images"),
         ({"labels": [first]}, 422, "invalid_value", "labels"),
         ({"prompts": right["prompts"][:1]}, 422, "invalid_value", "prompts"),
         ({"query": [right["query"][0], "Something else."]}, 422, "invalid_value", "query[1]"),
@@ -222,6 +223,9 @@ async def test_what_cannot_be_told_is_refused_with_its_place(client: httpx.Async
         ({"documents": []}, 422, "unknown_field", "documents"),
         ({"labels": [first, {**first, "reference": " "}]}, 422, "invalid_value", "labels[1].reference"),
         ({"query": [right["query"][0], right["query"][1] + "x" * 30_000]}, 413, "text_too_long", "query[1]"),
+        ({"query": [right["query"][0], "</s>x" * 500_000]}, 413, "text_too_long", "query[1]"),
+        ({"query": [right["query"][0], right["query"][1] + "</s>x" * 200_000]}, 413, "text_too_long", "query[1]"),
+        ({"prompts": [right["prompts"][0], "<|a|>" * 500_000]}, 413, "text_too_long", "prompts[1]"),
         ({"labels": [first, json.dumps({"x": [1] * 9_000})]}, 413, "body_too_large", ""),
     ]  # fmt: skip
     for change, status, code, param in cases:
