@@ -8,6 +8,7 @@ An abstention or a tie says nothing and counts as a draw, so one failed reading 
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -41,6 +42,18 @@ class Standing:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class EngineCall:
+    """One call of the engine with several judgements. started, ended: by `time.perf_counter`. queue_seconds: how long
+    the slowest of its readings waited for the worker.
+    """
+
+    started: float
+    ended: float
+    queue_seconds: float
+    num_judgements: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BestOfN:
     """A ranking. standings: best first; of equal candidates the earlier one. cycles: see `Ranking.cycles`, by index of
     the first candidate with a text. consistency: share of judgements in which both orders prefer the same candidate,
@@ -59,6 +72,8 @@ class BestOfN:
     timings_ms: Timings
     """`queue` and `engine` are those of the slowest judgement."""
     warnings: tuple[str, ...]
+    calls: tuple[EngineCall, ...] = ()
+    """In the order in which they ended."""
 
 
 async def rank_candidates(
@@ -107,6 +122,7 @@ async def rank_candidates(
         usage=matches.usage(),
         timings_ms=matches.timings(),
         warnings=matches.warnings,
+        calls=tuple(matches.calls),
     )
 
 
@@ -137,6 +153,7 @@ class _Matches:
     texts: Sequence[str]
     options: JudgeOptions
     verdicts: dict[Pair, Verdict] = field(default_factory=dict)
+    calls: list[EngineCall] = field(default_factory=list)
     sightings: tuple[Sighting, ...] = ()
     warnings: tuple[str, ...] = ()
     _evidence: dict[int, tuple[Evidence, ...]] = field(default_factory=dict)
@@ -164,9 +181,17 @@ class _Matches:
 
         async def judge(part: Sequence[Pair]) -> None:
             async with gate:
+                started = time.perf_counter()
                 found = await self.judge.judge_all(
                     [self._comparison(pair) for pair in part], self.options, sightings=self.sightings
                 )
+                call = EngineCall(
+                    started=started,
+                    ended=time.perf_counter(),
+                    queue_seconds=max(each.timings_ms.queue for each in found) / 1000,
+                    num_judgements=len(part),
+                )
+            self.calls.append(call)
             self.verdicts |= {pair: self._with_evidence(pair, each) for pair, each in zip(part, found, strict=True)}
 
         starts = range(0, len(pairs), _MAX_COMPARISONS_PER_CALL)

@@ -39,10 +39,12 @@ from service.routes import (
     judge,
     metrics,
     models,
+    openrlhf,
     rerank,
     verify,
 )
 from service.settings import Settings
+from service.tracing import build_tracer
 from service.unread_body import UnreadBody
 
 DESCRIPTION = (
@@ -65,12 +67,13 @@ def create_app(
     """The application. The engine is built and started in the background when the server starts the application.
 
     build, build_experts: make the engine and the vision experts, which may report their work to the metrics. They run
-    in a thread because they may import for seconds. Raises StartError if experts, adapters or API keys in the settings
-    cannot be read: before a model is loaded for nothing.
+    in a thread because they may import for seconds. Raises StartError if experts, adapters, API keys or traces in the
+    settings cannot be had: before a model is loaded for nothing.
     """
     parse_experts(settings)
     parse_adapters(settings)
     keyring = Keyring(settings)
+    tracer = build_tracer(settings)
     app = FastAPI(
         title="VL-GenRM",
         version=version("vl-genrm"),
@@ -82,6 +85,7 @@ def create_app(
     )
     app.state.settings = settings
     app.state.metrics = series = Metrics()
+    app.state.tracer = tracer
     app.state.admission = _build_admission(settings)
     app.state.lifecycle = lifecycle = Lifecycle(
         settings, lambda: build(settings, series), lambda: build_experts(settings, series)
@@ -94,8 +98,10 @@ def create_app(
     )
     if keeper is not None:
         lifecycle.before_ready.append(("The batch queue", keeper.start))
-    for route in (judge, rerank, verify, files, batches, models, adapters, health, metrics, documentation):
+    for route in (judge, rerank, verify, openrlhf, files, batches, models, adapters, health, documentation):
         app.include_router(route.router)
+    if settings.metrics_port is None:  # otherwise `service.server` serves them there
+        app.include_router(metrics.router)
     install_error_handlers(app)
     install_schema(app)
     app.add_middleware(Idempotency, find_store=lambda: (keeper.database, keeper.replica_id) if keeper else None)
@@ -103,7 +109,7 @@ def create_app(
         BodyLimit, max_body_bytes=settings.max_body_bytes, others={"/v1/files": settings.max_file_bytes + _FORM_BYTES}
     )
     app.add_middleware(Authentication, keyring=keyring, quotas=Quotas())
-    app.add_middleware(RequestLog, metrics=series)
+    app.add_middleware(RequestLog, metrics=series, tracer=tracer)
     app.add_middleware(UnreadBody, max_bytes=settings.max_body_bytes)  # added last: the outermost
     return app
 
@@ -136,3 +142,5 @@ async def _live(app: FastAPI) -> AsyncIterator[None]:
         if keeper is not None:
             await keeper.close()
         await lifecycle.close()
+        if app.state.tracer is not None:
+            await asyncio.to_thread(app.state.tracer.close)

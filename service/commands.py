@@ -9,7 +9,7 @@ are; the root command prints them.
 import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,6 +18,7 @@ import typer
 if TYPE_CHECKING:
     from service.client import AsyncClient
     from service.exchange import Options
+    from service.lifecycle import Lifecycle
     from service.schemas import JudgeResponse
     from service.settings import Settings
 
@@ -71,17 +72,26 @@ def serve(
     for sentence in find_misspelt():
         typer.echo(f"vl-genrm: {sentence}", err=True)
 
-    from service.server import open_port
+    from service.server import open_metrics_port, open_port
 
-    listener = open_port(settings.host, settings.port)  # before anything slow, so that a busy port is an error at once
-    with listener:
+    with ExitStack() as ports:  # before anything slow, so that a busy port is an error at once
+        listener = ports.enter_context(open_port(settings.host, settings.port))
+        metrics_listener = open_metrics_port(settings)
+        if metrics_listener is not None:
+            ports.enter_context(metrics_listener)
+
         from service.app import create_app
         from service.logs import configure_logs
         from service.server import format_url, run_server
 
         configure_logs(settings)
         url = format_url(listener)
-        run_server(create_app(settings), settings, listener, on_ready=lambda life: typer.echo(life.describe_start(url)))
+        metrics_url = format_url(metrics_listener or listener)
+
+        def say_ready(life: "Lifecycle") -> None:
+            typer.echo(life.describe_start(url, metrics_url))
+
+        run_server(create_app(settings), settings, listener, say_ready, metrics_listener)
 
 
 def judge(
@@ -151,7 +161,13 @@ async def application_here(settings: "Settings") -> AsyncIterator["AsyncClient"]
     from service.database import NONE
 
     # Nobody else can ask it, and the database may be in use by a service that runs.
-    private = {"api_keys": None, "api_keys_file": None, "database_url": SecretStr(NONE)}
+    private = {
+        "api_keys": None,
+        "api_keys_file": None,
+        "metrics_port": None,
+        "traces_url": None,
+        "database_url": SecretStr(NONE),
+    }
     app = create_app(settings.model_copy(update=private))
     async with app.router.lifespan_context(app), AsyncClient(transport=ASGITransport(app)) as client:
         await app.state.lifecycle.wait_until_loaded()

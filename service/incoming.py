@@ -1,5 +1,5 @@
-"""Reads the body of a judgement, verification (JSON or multipart form) or ranking (JSON) into fields and undecoded
-pictures.
+"""Reads the body of a judgement, verification (JSON or multipart form), ranking or reward (JSON) into fields and
+undecoded pictures.
 
 JSON is taken strictly (`"3"` is no integer); a form's parts are all text, so there numbers and booleans are read from
 text. The number of a JSON body's values is limited before a parser builds them: of a few bytes each, they would take
@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from genrm.types import WireModel
 from service.errors import RefusalError
 from service.intake import Picture
+from service.openrlhf_schemas import RewardRequest
 from service.rerank_schemas import RerankRequest
 from service.schemas import ImageFields, JudgeFields, JudgeRequest, VerifyFields, VerifyRequest
 from service.settings import Settings
@@ -29,6 +30,8 @@ FORM_TYPE = "multipart/form-data"
 _FILE_FIELDS = ("image", "images")
 _MAX_JSON_SIGNS = 4_000
 """Commas, opening brackets and quotes of a JSON body outside of its strings: more than any judgement needs."""
+_MAX_ROWS_FACTOR = 8
+"""Rows of a request for rewards, as a multiple of the candidates that one ranking may have."""
 _JSON_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 
 
@@ -102,6 +105,32 @@ async def read_fields(request: Request, settings: Settings, schema: type[_Fields
     return _parse(await _require_json(request), settings, schema, num_texts=1)
 
 
+async def read_reward_request(request: Request, settings: Settings) -> RewardRequest:
+    """The body of OpenRLHF's remote reward model, JSON only, checked against its schema.
+
+    Raises RefusalError as `read_judge_request` does, also for too many rows and for lists of different lengths.
+    """
+    max_rows = _MAX_ROWS_FACTOR * settings.max_candidates
+    fields = _parse(await _require_json(request), settings, RewardRequest, num_texts=3 * max_rows)
+    num_rows = len(fields.query)
+    for name, values in (("prompts", fields.prompts), ("labels", fields.labels)):
+        if values is not None and len(values) != num_rows:
+            raise RefusalError(
+                "invalid_value",
+                f"Field {name!r} has {len(values):,} elements and 'query' has {num_rows:,}; each row has one of each. "
+                "Send lists of one length.",
+                param=name,
+            )
+    if num_rows > max_rows:
+        raise RefusalError(
+            "invalid_value",
+            f"The request has {num_rows:,} rows; the limit is {max_rows:,}, {_MAX_ROWS_FACTOR} times that of one "
+            "ranking. Send fewer, or raise GENRM_MAX_CANDIDATES.",
+            param="query",
+        )
+    return fields
+
+
 async def _require_json(request: Request) -> bytes:
     content_type = _content_type(request)
     if content_type != JSON_TYPE:
@@ -115,7 +144,7 @@ async def _require_json(request: Request) -> bytes:
 
 def _parse(body: bytes, settings: Settings, schema: type[_Fields], *, num_texts: int) -> _Fields:
     """num_texts: how many texts of the longest length it may have."""
-    _check_structure(body, settings, num_texts=num_texts)
+    check_structure(body, settings, num_texts=num_texts)
     try:
         return schema.model_validate_json(body, strict=True)
     except ValidationError as error:
@@ -143,7 +172,7 @@ async def _read_body(
 
 
 def _read_json(body: bytes, settings: Settings, as_json: type[_Fields]) -> Incoming[_Fields]:
-    _check_structure(body, settings, num_texts=3)
+    check_structure(body, settings, num_texts=3)
     try:
         fields = as_json.model_validate_json(body, strict=True)
     except ValidationError as error:
@@ -159,7 +188,7 @@ def _read_json(body: bytes, settings: Settings, as_json: type[_Fields]) -> Incom
     return Incoming(fields=fields, pictures=tuple(pictures))
 
 
-def _check_structure(body: bytes, settings: Settings, *, num_texts: int) -> None:
+def check_structure(body: bytes, settings: Settings, *, num_texts: int) -> None:
     """Raise RefusalError if a JSON body has more values than any judgement. Texts within their limit, at most
     `num_texts` of them, may look as they like.
     """

@@ -17,6 +17,7 @@ from service.metrics import Metrics
 from service.request_record import RequestRecord
 from service.schemas import JudgeFields, JudgeResponse
 from service.settings import Settings
+from service.stages import divide_judgement
 
 OnCritique = Callable[[Response, str], None]
 """Called as `on_critique(first, new text)` while the first critique of each order is written, from any thread."""
@@ -52,9 +53,16 @@ class Judging:
             max_tokens=fields.max_tokens or self.settings.max_tokens,
             experts=fields.experts or self.settings.expert_use,
         )
-        with self.metrics.running.track_inprogress():
+        with self.record.measure("judgement") as stage, self.metrics.running.track_inprogress():
             async with self.deadline.enforce():
                 verdict = await self.judge.judge(comparison, options, on_text=on_critique)
+        stage.facts |= {"mode": fields.mode, "verdict": verdict.status}
+        stage.parts = divide_judgement(
+            stage.started,
+            verdict.timings_ms,
+            experts_first=options.experts == "prompt",
+            num_readings=len(verdict.readings),
+        )
         response = self._wrap(verdict)
         self.metrics.observe_verdict(response)
         self.record.facts |= {

@@ -131,13 +131,17 @@ class Lifecycle:
         """The engine, as soon as it is built."""
         return self._engine
 
-    def describe_start(self, url: str) -> str:
-        """The one line that is printed when the model is loaded. url: where the service listens."""
+    def describe_start(self, url: str, metrics_url: str | None = None) -> str:
+        """The one line that is printed when the model is loaded.
+
+        url: where the service listens. metrics_url: where its metrics are; they are named if that is elsewhere.
+        """
         model = ", ".join(self.model_names)
         experts = ", ".join(expert.name for expert in self._panel.experts) if self._panel is not None else "none"
+        metrics = f"; metrics: {metrics_url}/metrics" if metrics_url not in (None, url) else ""
         return (
-            f"{model} is ready at {url} (documentation: {url}/docs); {describe_placement(self._engine)}; vision "
-            f"experts: {experts}."
+            f"{model} is ready at {url} (documentation: {url}/docs{metrics}); {describe_placement(self._engine)}; "
+            f"vision experts: {experts}."
         )
 
     @property

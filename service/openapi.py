@@ -14,6 +14,7 @@ from genrm.prompts import PROMPT_VERSION
 from genrm.types import WireModel
 from service.error_examples import render_error_example
 from service.errors import HTTP_STATUS, MEANING, Code
+from service.openrlhf_schemas import RewardRequest, RewardResponse
 from service.rerank_schemas import RerankRequest, RerankResponse
 from service.schemas import (
     CritiqueDelta,
@@ -221,6 +222,30 @@ FILE_BODY: dict[str, Any] = {
     },
 }
 
+EXAMPLE_REWARD_REQUEST = {
+    "query": [
+        f"How many dogs are in the picture?\nAnswer: {answer}"
+        for answer in (EXAMPLE_REQUEST["response_a"], EXAMPLE_REQUEST["response_b"])
+    ],
+    "prompts": ["How many dogs are in the picture?\nAnswer: "] * 2,
+    "labels": [{"image": "data:image/png;base64,iVBORw0KGgo…", "question": EXAMPLE_REQUEST["question"]}] * 2,
+}
+
+REWARD_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"model": RewardResponse, "description": "A reward for each row."},
+    **_ERRORS,
+}
+
+REWARD_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {"$ref": _REF.format(model="RewardRequest")},
+            "example": EXAMPLE_REWARD_REQUEST,
+        },
+    },
+}
+
 
 _IDEMPOTENCY_KEY: dict[str, Any] = {
     "name": "Idempotency-Key",
@@ -265,7 +290,14 @@ def install_schema(app: FastAPI) -> None:
         document["security"] = [{}, *({name: []} for name in _SECURITY_SCHEMES)]
         judging = document["paths"]["/v1/judge"]["post"]["responses"]
         judging["200"]["content"]["application/json"]["example"] = EXAMPLE_RESPONSE
-        for path in ("/v1/judge", "/v1/rerank", "/v1/verify", "/v1/load_lora_adapter", "/v1/unload_lora_adapter"):
+        for path in (
+            "/v1/judge",
+            "/v1/rerank",
+            "/v1/verify",
+            "/v1/load_lora_adapter",
+            "/v1/unload_lora_adapter",
+            "/v1/rewards/openrlhf",
+        ):
             _add_error_examples(document["paths"][path]["post"]["responses"])
         for operations in document["paths"].values():
             if "post" in operations:  # again and again: the framework keeps the document
@@ -289,6 +321,7 @@ _BODIES: tuple[type[WireModel], ...] = (
     JudgeFields,
     CritiqueDelta,
     RerankRequest,
+    RewardRequest,
     VerifyRequest,
     VerifyFields,
     LoadAdapterRequest,

@@ -1,4 +1,4 @@
-"""Around every request: its id, its one log line, its place in the metrics, and the last net for bugs.
+"""Around every request: its id, its one log line, its place in metrics and traces, and the last net for bugs.
 
 The line holds what an operator needs to find a request again, and never image bytes or texts. It is written through
 the standard `logging` module with the values as `extra`, so that any formatter can render them; `service.logs` is
@@ -16,6 +16,7 @@ from service.error_responses import build_error_response
 from service.errors import RefusalError
 from service.metrics import Metrics
 from service.request_record import RequestRecord, choose_request_id
+from service.tracing import Tracer
 
 HEADER = "X-Request-Id"
 _QUIET_ROUTES = frozenset({"/livez", "/readyz", "/health", "/metrics"})
@@ -30,11 +31,12 @@ _logger = logging.getLogger(__name__)
 
 
 class RequestLog:
-    """ASGI middleware, outside of all that answers."""
+    """ASGI middleware, outside of all that answers. tracer: takes requests that have ended, if there are traces."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer | None = None) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and note how it ended."""
@@ -80,7 +82,21 @@ class RequestLog:
             "duration_ms": round(seconds * 1000, 1),
             "request_id": record.request_id,
             "error": record.error_code,
+            "trace_id": self._trace(scope, record, status) or None,
             **record.facts,
         }
         level = logging.DEBUG if route in _QUIET_ROUTES and status < 400 else logging.INFO
         _logger.log(level, "request", extra={name: value for name, value in values.items() if value is not None})
+
+    def _trace(self, scope: Scope, record: RequestRecord, status: int) -> str:
+        """The id of the request's trace; empty without one."""
+        route = getattr(scope.get("route"), "path", None)
+        if self._tracer is None or route in _QUIET_ROUTES:
+            return ""
+        try:
+            return self._tracer.trace(
+                record, method=scope["method"], route=route, status=status, headers=Headers(scope=scope)
+            )
+        except Exception:  # a request that has been answered well must not fail for its trace
+            _logger.exception("The trace of request %s could not be made.", record.request_id)
+            return ""

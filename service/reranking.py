@@ -12,8 +12,10 @@ from genrm.prompts import PROMPT_VERSION
 from service.errors import RefusalError
 from service.intake import Picture
 from service.metrics import Metrics
+from service.request_record import RequestRecord
 from service.rerank_schemas import RerankDocument, RerankRequest, RerankResponse, RerankResult, RerankUsage
 from service.settings import Settings
+from service.stages import divide_ranking
 
 
 def collect_pictures(fields: RerankRequest) -> tuple[Picture, ...]:
@@ -51,18 +53,16 @@ async def run_ranking(
     images: Sequence[Image],
     *,
     media_seconds: float,
-    started: float,
+    record: RequestRecord,
     settings: Settings,
     metrics: Metrics,
 ) -> RerankResponse:
-    """Rank, count and wrap. started: when the request came, by `time.perf_counter`. Raises what `rank_candidates`
-    raises.
-    """
+    """Rank, count and wrap. media_seconds: what decoding the images took. Raises what `rank_candidates` raises."""
     texts = [document.text for document in fields.documents]
     options = JudgeOptions(
         mode=fields.mode, max_tokens=settings.max_tokens, experts=fields.experts or settings.expert_use
     )
-    with metrics.running.track_inprogress():
+    with record.measure("ranking") as stage, metrics.running.track_inprogress():
         found = await rank_candidates(
             judge,
             tuple(images),
@@ -72,11 +72,13 @@ async def run_ranking(
             budget=fields.budget,
             options=options,
         )
+    stage.facts |= {"mode": fields.mode, "strategy": found.strategy, "judgements": found.num_judgements}
+    stage.parts = divide_ranking(stage.started, found.timings_ms, found.calls)
     metrics.media_duration.observe(media_seconds)
     for verdict in found.verdicts:
         metrics.observe_judgement(verdict)
     timings = found.timings_ms.model_copy(
-        update={"media": 1000 * media_seconds, "total": 1000 * (time.perf_counter() - started)}
+        update={"media": 1000 * media_seconds, "total": 1000 * (time.perf_counter() - record.started)}
     )
     usage = found.usage
     return RerankResponse(

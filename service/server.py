@@ -1,6 +1,7 @@
 """The process around the application: its port, its signals, its one start line, its end.
 
-The port is taken before anything is loaded, so a busy one is an error at once. On SIGTERM `/readyz` answers 503 while
+The ports (of the service, and of its metrics if they have one) are taken before anything is loaded, so a busy one is an
+error at once. On SIGTERM `/readyz` answers 503 while
 the port is still open, then the port closes, running judgements finish, and the process ends with status 0. Ctrl-C
 skips the wait. A model that still loads is not waited for.
 """
@@ -14,6 +15,7 @@ import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from types import FrameType
 
 import uvicorn
@@ -23,12 +25,25 @@ from genrm.errors import GenRMError
 from service.errors import StartError
 from service.lifecycle import Lifecycle
 from service.loading_threads import LoadingThreads, is_any_loading
+from service.metrics_port import MetricsServer
 from service.settings import Settings
 
 _BACKLOG = 2048
 
 
-def open_port(host: str, port: int) -> socket.socket:
+@dataclass(frozen=True, kw_only=True)
+class PortNames:
+    """What messages call the settings of a port."""
+
+    host: str = "--host or GENRM_HOST"
+    port: str = "--port or GENRM_PORT"
+
+
+_NAMES = PortNames()
+_METRICS_NAMES = PortNames(host="GENRM_METRICS_HOST", port="GENRM_METRICS_PORT")
+
+
+def open_port(host: str, port: int, names: PortNames = _NAMES) -> socket.socket:
     """A listening socket. port: 0 takes a free one. Raises StartError that names the port and the remedy."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -38,8 +53,15 @@ def open_port(host: str, port: int) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        raise StartError(_describe_bind_failure(error, host, port)) from None
+        raise StartError(_describe_bind_failure(error, host, port, names)) from None
     return listener
+
+
+def open_metrics_port(settings: Settings) -> socket.socket | None:
+    """A listening socket for `/metrics` alone; None where the settings give it no port. Raises as `open_port` does."""
+    if settings.metrics_port is None:
+        return None
+    return open_port(settings.metrics_host or settings.host, settings.metrics_port, _METRICS_NAMES)
 
 
 def format_url(listener: socket.socket) -> str:
@@ -53,9 +75,16 @@ class JudgeServer(uvicorn.Server):
     """uvicorn with an orderly stop and a word to whoever waits for the start.
 
     on_ready: called once, when the model is loaded. It and all checks run on uvicorn's tick, ten times a second.
+    metrics_listener: where `/metrics` is answered, if not by the application.
     """
 
-    def __init__(self, app: FastAPI, settings: Settings, on_ready: Callable[[Lifecycle], None]) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        settings: Settings,
+        on_ready: Callable[[Lifecycle], None],
+        metrics_listener: socket.socket | None = None,
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -69,6 +98,7 @@ class JudgeServer(uvicorn.Server):
             )
         )
         self._lifecycle: Lifecycle = app.state.lifecycle
+        self._metrics_server = MetricsServer(app.state.metrics, metrics_listener) if metrics_listener else None
         self._delay_seconds = settings.shutdown_delay_seconds
         self._on_ready = on_ready
         self._said_ready = False
@@ -85,7 +115,17 @@ class JudgeServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the port and begin to load, in threads that can be left behind."""
         asyncio.get_running_loop().set_default_executor(LoadingThreads())
+        if self._metrics_server is not None:
+            self._metrics_server.start()
         await super().startup(sockets)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the port, let finish what runs, close the engine; the metrics go last."""
+        try:
+            await super().shutdown(sockets)
+        finally:
+            if self._metrics_server is not None:
+                await self._metrics_server.stop()
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to leave the main loop."""
@@ -99,14 +139,19 @@ class JudgeServer(uvicorn.Server):
 
 
 def run_server(
-    app: FastAPI, settings: Settings, listener: socket.socket, on_ready: Callable[[Lifecycle], None]
+    app: FastAPI,
+    settings: Settings,
+    listener: socket.socket,
+    on_ready: Callable[[Lifecycle], None],
+    metrics_listener: socket.socket | None = None,
 ) -> None:
-    """Serve until a signal comes. Raises what kept the model from loading: a GenRMError, or StartError in its place.
+    """Serve until a signal comes. metrics_listener: of `open_metrics_port`.
 
-    Does not return if the signal came while the model was loading, but ends the process with status 0.
+    Raises what kept the model from loading: a GenRMError, or StartError in its place. Does not return if the signal
+    came while the model was loading, but ends the process with status 0.
     """
     lifecycle: Lifecycle = app.state.lifecycle
-    JudgeServer(app, settings, on_ready).run(sockets=[listener])
+    JudgeServer(app, settings, on_ready, metrics_listener).run(sockets=[listener])
     if isinstance(lifecycle.error, GenRMError):
         raise lifecycle.error
     if lifecycle.error is not None:
@@ -116,16 +161,16 @@ def run_server(
         os._exit(0)
 
 
-def _describe_bind_failure(error: OSError, host: str, port: int) -> str:
+def _describe_bind_failure(error: OSError, host: str, port: int, names: PortNames) -> str:
     where = f"Port {port} on {host}"
     if error.errno == errno.EADDRINUSE:
         return (
-            f"{where} is in use by another process. Stop that process, or choose another port with --port or "
-            "GENRM_PORT; 0 takes a free one."
+            f"{where} is in use by another process, or by this one for something else. Stop that process, or choose "
+            f"another port with {names.port}; 0 takes a free one."
         )
     if error.errno == errno.EACCES:
-        return f"{where} may not be opened by this user. Choose a port above 1023 with --port or GENRM_PORT."
+        return f"{where} may not be opened by this user. Choose a port above 1023 with {names.port}."
     return (
         f"{where} cannot be opened: {host} is no address of this machine. Use 127.0.0.1 for this machine only or "
-        "0.0.0.0 for all its networks, with --host or GENRM_HOST."
+        f"0.0.0.0 for all its networks, with {names.host}."
     )

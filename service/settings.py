@@ -30,6 +30,16 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on. `0.0.0.0` opens the service to the network.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on. 0 takes a free one and prints it.")
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port of `/metrics`, which then is nowhere else and alone there. 0 takes a free one and prints it. "
+        "Empty: on the service's port.",
+    )
+    metrics_host: str | None = Field(
+        None, description="Address that `GENRM_METRICS_PORT` listens on. Empty: that of `GENRM_HOST`."
+    )
 
     api_keys_file: str | None = Field(
         None,
@@ -214,6 +224,12 @@ class Settings(BaseSettings):
     log_format: Literal["plain", "json"] = Field(
         "plain", description="`plain` for people, `json` (one object a line) for log collectors."
     )
+    traces_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/]",
+        description="Where traces go: the OTLP/HTTP endpoint of a collector, e.g. `http://collector:4318/v1/traces`; "
+        "needs the extra `otel`. Empty: no traces.",
+    )
 
     @property
     def image_limits(self) -> ImageLimits:
@@ -248,14 +264,17 @@ def find_misspelt(environment: Mapping[str, str] | None = None) -> list[str]:
     """One sentence for each `GENRM_` variable that resembles a setting and is none.
 
     environment: variables to look through; None takes the process's own. Orchestrators inject variables of their own
-    for a service called genrm, so a name that resembles nothing is not reported and a report is a warning, not an
-    error.
+    for a service called genrm (`GENRM_SERVICE_HOST`, …), so those and names that resemble nothing are not reported, and
+    a report is a warning, not an error.
     """
     known = [PREFIX + name.upper() for name in Settings.model_fields]
     return [
         f"{name} is not a setting and has no effect; did you mean {near[0]}?"
         for name in (os.environ if environment is None else environment)
-        if name.startswith(PREFIX) and name not in known and (near := difflib.get_close_matches(name, known, 1, 0.8))
+        if name.startswith(PREFIX)
+        and not name.startswith(f"{PREFIX}SERVICE_")
+        and name not in known
+        and (near := difflib.get_close_matches(name, known, 1, 0.8))
     ]
 
 

@@ -67,13 +67,13 @@ class LineRunner:
         judge = await self._lifecycle.choose_judge(fields.model)
         require_experts(fields.experts, judge)
         judge.check_texts(fields.question, fields.response_a, fields.response_b)
-        started = time.perf_counter()
-        images = await decode_pictures(incoming.pictures, limits=self._settings.image_limits)
+        with record.measure("media") as media:
+            images = await decode_pictures(incoming.pictures, limits=self._settings.image_limits)
         judging = Judging(
             judge=judge,
             fields=fields,
             images=images,
-            media_seconds=time.perf_counter() - started,
+            media_seconds=media.seconds,
             settings=self._settings,
             metrics=self._metrics,
             record=record,
@@ -85,14 +85,14 @@ class LineRunner:
         judge = await self._lifecycle.choose_judge(fields.model)
         require_experts(fields.experts, judge)
         pictures = collect_pictures(fields)
-        started = time.perf_counter()
-        images = await decode_pictures(pictures, limits=self._settings.image_limits)
+        with record.measure("media") as media:
+            images = await decode_pictures(pictures, limits=self._settings.image_limits)
         ranking = await run_ranking(
             judge,
             fields,
             images,
-            media_seconds=time.perf_counter() - started,
-            started=record.started,
+            media_seconds=media.seconds,
+            record=record,
             settings=self._settings,
             metrics=self._metrics,
         )

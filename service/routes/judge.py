@@ -1,7 +1,5 @@
 """`POST /v1/judge`: one comparison in, one verdict out; at once or as a stream."""
 
-import time
-
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -41,17 +39,18 @@ async def judge(
     ready_judge = await lifecycle.choose_judge(fields.model)
     require_experts(fields.experts, ready_judge)
     ready_judge.check_texts(fields.question, fields.response_a, fields.response_b)
-    started = time.perf_counter()
-    async with deadline.enforce():
-        images = await decode_pictures(incoming.pictures, limits=settings.image_limits)
+    record = get_record(request)
+    with record.measure("media") as media:
+        async with deadline.enforce():
+            images = await decode_pictures(incoming.pictures, limits=settings.image_limits)
     judging = Judging(
         judge=ready_judge,
         fields=fields,
         images=images,
-        media_seconds=time.perf_counter() - started,
+        media_seconds=media.seconds,
         settings=settings,
         metrics=metrics,
-        record=get_record(request),
+        record=record,
         deadline=deadline,
     )
     if fields.stream:

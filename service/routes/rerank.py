@@ -1,7 +1,5 @@
 """`POST /v1/rerank`, also as `/rerank` and `/v2/rerank`: candidates for one question in, a ranking out."""
 
-import time
-
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -52,10 +50,9 @@ async def rerank(
     texts = [document.text for document in fields.documents]
     most_at_once = count_most_at_once(texts, strategy=fields.strategy, budget=fields.budget)
     with admission.admit(max(0, most_at_once - 1)):  # one is admitted already
-        started = time.perf_counter()
-        async with deadline.enforce():
-            images = await decode_pictures(pictures, limits=settings.image_limits)
-        media_seconds = time.perf_counter() - started
+        with record.measure("media") as media:
+            async with deadline.enforce():
+                images = await decode_pictures(pictures, limits=settings.image_limits)
         async with deadline.enforce():
             ranking = await run_while_connected(
                 request.receive,
@@ -63,8 +60,8 @@ async def rerank(
                     judge,
                     fields,
                     images,
-                    media_seconds=media_seconds,
-                    started=record.started,
+                    media_seconds=media.seconds,
+                    record=record,
                     settings=settings,
                     metrics=metrics,
                 ),

@@ -41,13 +41,14 @@ async def verify(
     is `unchecked`, never absent.
     """
     panel = lifecycle.require_panel()
+    record = get_record(request)
     async with deadline.enforce():
         incoming = await read_verify_request(request, settings)
-        started = time.perf_counter()
-        images = await decode_pictures(incoming.pictures, limits=settings.image_limits)
-        media_ms = 1000 * (time.perf_counter() - started)
-        found = await run_while_connected(request.receive, run_verification(panel, images, incoming.fields))
-    record = get_record(request)
+        with record.measure("media") as media:
+            images = await decode_pictures(incoming.pictures, limits=settings.image_limits)
+        with record.measure("experts"):
+            found = await run_while_connected(request.receive, run_verification(panel, images, incoming.fields))
+    media_ms = 1000 * media.seconds
     record.facts |= {
         "images": len(images),
         "claims": len(found.evidence),

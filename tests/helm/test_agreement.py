@@ -30,7 +30,7 @@ TEXTS = [
     for file in sorted(CHART.rglob("*"))
     if file.is_file() and file.parent.name not in {"rules", "dashboards"} and file.name != "values.schema.json"
 ]
-PENDING = {"GENRM_METRICS_PORT", "GENRM_IMAGE_HOSTS"}
+PENDING = {"GENRM_IMAGE_HOSTS"}
 """Settings that the chart knows before the code does."""
 KNOWN = {PREFIX + name.upper() for name in Settings.model_fields}
 

@@ -227,6 +227,16 @@ def test_a_busy_port_is_told_before_any_model_is_loaded(
     assert "--port" in line
 
 
+def test_a_busy_port_for_metrics_is_told_before_a_model_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(service_app, "create_app", lambda *_: pytest.fail("the application was built"))
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        monkeypatch.setenv("GENRM_METRICS_PORT", str(busy.getsockname()[1]))
+        assert run("serve", "--port", "0") == 1
+    assert "with GENRM_METRICS_PORT" in one_line(capsys)
+
+
 def test_flags_override_the_environment(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     seen: list[Settings] = []
 

@@ -36,6 +36,7 @@ async def test_every_route_is_described(document: dict[str, Any]) -> None:
     assert set(document["paths"]) == {
         "/v1/judge",
         "/v1/rerank",
+        "/v1/rewards/openrlhf",
         "/v1/verify",
         "/v1/files",
         "/v1/files/{file_id}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import socket
 import subprocess
@@ -17,7 +18,8 @@ import httpx
 import pytest
 
 from service.errors import StartError
-from service.server import format_url, open_port
+from service.server import format_url, open_metrics_port, open_port
+from service.settings import load_settings
 
 if TYPE_CHECKING:
     from tests.service.conftest import MakeBody
@@ -31,7 +33,7 @@ from genrm.engines.fake import FakeEngine
 from genrm.errors import GenRMError, ModelLoadError
 from service.app import create_app
 from service.logs import configure_logs
-from service.server import format_url, open_port, run_server
+from service.server import format_url, open_metrics_port, open_port, run_server
 from service.settings import load_settings
 
 
@@ -56,11 +58,13 @@ settings = load_settings(port=0, shutdown_delay_seconds=1.5, log_format="json")
 configure_logs(settings)
 with open_port(settings.host, settings.port) as listener:
     url = format_url(listener)
+    metrics = open_metrics_port(settings)
+    metrics_url = format_url(metrics) if metrics else None
     if kind == "stuck":
-        typer.echo(f"loading at {url}")
+        typer.echo(f"loading at {url} (metrics: {metrics_url} )")
     app = create_app(settings, lambda *_: engines[kind])
     try:
-        run_server(app, settings, listener, on_ready=lambda life: typer.echo(life.describe_start(url)))
+        run_server(app, settings, listener, lambda life: typer.echo(life.describe_start(url, metrics_url)), metrics)
     except GenRMError as error:
         sys.exit(f"refused: {error}")
 """
@@ -75,12 +79,11 @@ def start(tmp_path: Path) -> Iterator[Start]:
     script = tmp_path / "serve_fake.py"
     script.write_text(SCRIPT, "utf-8")
 
-    def start_(kind: str = "fake", *, delay_seconds: float = 0.0) -> subprocess.Popen[str]:
+    def start_(kind: str = "fake", *, delay_seconds: float = 0.0, **variables: str) -> subprocess.Popen[str]:
         command = [sys.executable, str(script), kind, str(delay_seconds)]
         root = Path(__file__).parents[2]
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={"PYTHONPATH": str(root)}
-        )
+        environment = {"PYTHONPATH": str(root), **variables}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         processes.append(process)
         return process
 
@@ -126,6 +129,63 @@ def test_on_sigterm_readiness_ends_first_and_what_runs_is_finished(start: Start,
     assert process.returncode == 0, log
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{url}/livez")
+
+
+def read_urls(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """The address in the start line, and that of the metrics."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    url, *_, metrics_url = re.findall(r"http://127\.0\.0\.1:\d+", line)
+    return url, metrics_url
+
+
+def test_metrics_on_a_port_of_their_own_are_nowhere_else_and_alone_there(start: Start, make_body: MakeBody) -> None:
+    process = start(GENRM_METRICS_PORT="0")
+    url, metrics_url = read_urls(process)
+    assert url != metrics_url
+    httpx.post(f"{url}/v1/judge", json=make_body(), timeout=60)
+    answer = httpx.get(f"{metrics_url}/metrics", timeout=60)
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    assert 'genrm_request_duration_seconds_count{route="/v1/judge",status="200"} 1.0' in answer.text
+    assert httpx.get(f"{url}/metrics", timeout=60).status_code == 404
+    assert "/metrics" not in httpx.get(f"{url}/openapi.json", timeout=60).json()["paths"]
+    for path in ("/", "/livez", "/v1/models", "/docs"):
+        assert httpx.get(f"{metrics_url}{path}", timeout=60).status_code == 404
+    process.send_signal(signal.SIGINT)
+    _, log = process.communicate(timeout=300)
+    assert process.returncode == 0, log
+
+
+def test_metrics_on_their_own_port_are_there_while_the_model_loads(start: Start) -> None:
+    process = start("stuck", GENRM_METRICS_PORT="0")
+    _, metrics_url = read_urls(process)
+    wait_for(lambda: "genrm_ready 0.0" in read_text(f"{metrics_url}/metrics"))
+    process.send_signal(signal.SIGTERM)
+    _, log = process.communicate(timeout=300)
+    assert process.returncode == 0, log
+
+
+def test_metrics_on_their_own_port_are_there_until_what_runs_has_finished(start: Start, make_body: MakeBody) -> None:
+    process = start(delay_seconds=6, GENRM_METRICS_PORT="0")
+    url, metrics_url = read_urls(process)
+    asking = threading.Thread(target=lambda: httpx.post(f"{url}/v1/judge", json=make_body(), timeout=300))
+    asking.start()
+    wait_for(lambda: "genrm_requests_running 1.0" in read_text(f"{metrics_url}/metrics"))
+    process.send_signal(signal.SIGTERM)
+    wait_for(lambda: read_text(f"{url}/livez") == "")  # the service's port is closed
+    assert "genrm_requests_running 1.0" in read_text(f"{metrics_url}/metrics")
+    asking.join(300)
+    _, log = process.communicate(timeout=300)
+    assert process.returncode == 0, log
+    assert read_text(f"{metrics_url}/metrics") == ""
+
+
+def read_text(url: str) -> str:
+    """What is at a URL; nothing where nobody listens."""
+    try:
+        return httpx.get(url, timeout=60).text
+    except httpx.TransportError:
+        return ""
 
 
 def test_on_sigterm_a_model_that_still_loads_is_not_waited_for(start: Start) -> None:
@@ -176,6 +236,19 @@ def test_a_busy_port_is_named_with_the_remedy() -> None:
         port = busy.getsockname()[1]
         with pytest.raises(StartError, match=rf"Port {port} on 127\.0\.0\.1 is in use.*--port"):
             open_port("127.0.0.1", port)
+
+
+def test_a_busy_port_for_metrics_is_named_with_its_setting() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        with pytest.raises(StartError, match=rf"Port {port} on 127\.0\.0\.1 is in use.*with GENRM_METRICS_PORT"):
+            open_metrics_port(load_settings(metrics_port=port))
+    with pytest.raises(StartError, match=r"192\.0\.2\.1.*with GENRM_METRICS_HOST"):
+        open_metrics_port(load_settings(metrics_port=0, metrics_host="192.0.2.1"))
+
+
+def test_without_a_port_of_their_own_metrics_take_none() -> None:
+    assert open_metrics_port(load_settings(metrics_host="192.0.2.1")) is None
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])

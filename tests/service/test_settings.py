@@ -93,7 +93,15 @@ def test_a_key_that_is_refused_is_not_repeated_and_a_limit_of_keys_is(monkeypatc
 
 
 def test_a_misspelt_variable_is_told_with_the_right_spelling() -> None:
-    sentences = find_misspelt({"GENRM_MAX_TOKEN": "5", "GENRM_MAX_TOKENS": "5", "GENRM_SERVICE_HOST": "x", "PATH": "y"})
+    sentences = find_misspelt(
+        {
+            "GENRM_MAX_TOKEN": "5",
+            "GENRM_MAX_TOKENS": "5",
+            "GENRM_SERVICE_HOST": "x",
+            "GENRM_SERVICE_PORT": "1",
+            "PATH": "y",
+        }
+    )
     assert sentences == ["GENRM_MAX_TOKEN is not a setting and has no effect; did you mean GENRM_MAX_TOKENS?"]
 
 
