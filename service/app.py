@@ -25,6 +25,7 @@ from service.metrics import Metrics
 from service.observation import count_waiting
 from service.openapi import install_schema
 from service.quota import Quotas
+from service.remote_image import ImageFetcher, build_fetcher
 from service.request_log import RequestLog
 from service.routes import documentation, health, judge, metrics, models, rerank, verify
 from service.settings import Settings
@@ -44,12 +45,14 @@ def create_app(
     settings: Settings,
     build: Callable[[Settings, Metrics], Engine] = build_engine,
     build_experts: Callable[[Settings, Metrics], ExpertPanel | None] = load_panel,
+    fetcher: ImageFetcher | None = None,
 ) -> FastAPI:
     """The application. The engine is built and started in the background when the server starts the application.
 
     build, build_experts: make the engine and the vision experts, which may report their work to the metrics. They run
-    in a thread because they may import for seconds. Raises StartError if the settings name experts or API keys in a way
-    that cannot be read: before a model is loaded for nothing.
+    in a thread because they may import for seconds. fetcher: gets remote images; None builds the one of the settings.
+    Raises StartError if the settings name experts, API keys or image hosts in a way that cannot be read: before a model
+    is loaded for nothing.
     """
     parse_experts(settings)
     keyring = Keyring(settings)
@@ -64,6 +67,7 @@ def create_app(
     )
     app.state.settings = settings
     app.state.metrics = series = Metrics()
+    app.state.fetcher = fetcher or build_fetcher(settings)
     app.state.admission = _build_admission(settings)
     app.state.lifecycle = lifecycle = Lifecycle(
         settings, lambda: build(settings, series), lambda: build_experts(settings, series)
@@ -105,4 +109,5 @@ async def _live(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         await cancel_all(loading)
+        app.state.fetcher.close()
         await lifecycle.close()

@@ -5,7 +5,7 @@ import time
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from service.access import ADMITTED, AppLifecycle, AppMetrics, AppSettings, RequestDeadline
+from service.access import ADMITTED, AppFetcher, AppLifecycle, AppMetrics, AppSettings, RequestDeadline
 from service.connection import run_while_connected
 from service.incoming import read_judge_request
 from service.intake import decode_pictures
@@ -26,7 +26,12 @@ router = APIRouter(tags=["judge"])
     dependencies=[ADMITTED],
 )
 async def judge(
-    request: Request, lifecycle: AppLifecycle, settings: AppSettings, metrics: AppMetrics, deadline: RequestDeadline
+    request: Request,
+    lifecycle: AppLifecycle,
+    settings: AppSettings,
+    metrics: AppMetrics,
+    fetcher: AppFetcher,
+    deadline: RequestDeadline,
 ) -> Response:
     """Say which of two responses to a question about an image is better, with a critique and a probability.
 
@@ -43,7 +48,10 @@ async def judge(
     ready_judge.check_texts(fields.question, fields.response_a, fields.response_b)
     started = time.perf_counter()
     async with deadline.enforce():
-        images = await decode_pictures(incoming.pictures, limits=settings.image_limits)
+        images = await run_while_connected(
+            request.receive,
+            decode_pictures(incoming.pictures, limits=settings.image_limits, fetcher=fetcher),
+        )
     judging = Judging(
         judge=ready_judge,
         model=lifecycle.model_names[0],

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from genrm.best_of_n import count_most_at_once
-from service.access import ADMITTED, AppAdmission, AppLifecycle, AppMetrics, AppSettings, RequestDeadline
+from service.access import ADMITTED, AppAdmission, AppFetcher, AppLifecycle, AppMetrics, AppSettings, RequestDeadline
 from service.connection import run_while_connected
 from service.incoming import read_rerank_request
 from service.intake import decode_pictures
@@ -33,6 +33,7 @@ async def rerank(
     lifecycle: AppLifecycle,
     settings: AppSettings,
     metrics: AppMetrics,
+    fetcher: AppFetcher,
     admission: AppAdmission,
     deadline: RequestDeadline,
 ) -> Response:
@@ -54,7 +55,10 @@ async def rerank(
     with admission.admit(max(0, most_at_once - 1)):  # one is admitted already
         started = time.perf_counter()
         async with deadline.enforce():
-            images = await decode_pictures(pictures, limits=settings.image_limits)
+            images = await run_while_connected(
+                request.receive,
+                decode_pictures(pictures, limits=settings.image_limits, fetcher=fetcher),
+            )
         media_seconds = time.perf_counter() - started
         async with deadline.enforce():
             ranking = await run_while_connected(
