@@ -66,7 +66,7 @@ def follow_reference(start: RemoteUrl, reference: str) -> RemoteUrl | None:
     """Where a redirect leads. reference: a `Location`, absolute or relative to `start`. None if it is not exactly of
     the allowed form.
     """
-    if len(reference) > MAX_URL_CHARACTERS or not _REFERENCE.fullmatch(reference):
+    if not 0 < len(reference) <= MAX_URL_CHARACTERS or not _REFERENCE.fullmatch(reference):
         return None
     return parse_remote_url(urljoin(start.origin + start.target, reference))
 

@@ -70,6 +70,11 @@ async def test_a_host_that_sends_byte_by_byte_is_left_when_the_time_is_over(open
         await refuse(site, r"within 0\.3 s \(GENRM_IMAGE_FETCH_TIMEOUT_SECONDS\)", timeout_seconds=0.3)
 
 
+async def test_a_host_that_always_says_wait_is_left_when_the_time_is_over(open_site: OpenSite) -> None:
+    async with open_site(send_forever(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 20)) as site:
+        await refuse(site, r"within 0\.3 s", timeout_seconds=0.3)
+
+
 async def test_the_time_is_that_of_all_hops_together(open_site: OpenSite) -> None:
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.3)
@@ -210,7 +215,14 @@ async def test_a_compressed_body_is_refused(open_site: OpenSite, headers: list[s
 
 @pytest.mark.parametrize(
     "status",
-    ["404 Not Found", "403 Forbidden", "500 Oops", "204 No Content", "206 Partial Content", "304 Not Modified"],
+    [
+        "404 Not Found",
+        "403 Forbidden",
+        "500 Oops",
+        "204 No Content",
+        "206 Partial Content",
+        "304 Not Modified",
+    ],
 )
 async def test_a_status_other_than_200_is_told(open_site: OpenSite, status: str) -> None:
     async with open_site(reply(b"", "Content-Length: 0", status=status)) as site:
@@ -221,6 +233,12 @@ async def test_a_redirect_to_itself_ends(open_site: OpenSite) -> None:
     async with open_site(reply(b"", "Location: /a", "Content-Length: 0", status="301 Moved")) as site:
         await refuse(site, "redirects more than 3 times")
     assert site.num_connections == 4
+
+
+async def test_a_redirect_to_nowhere_is_refused_at_once(open_site: OpenSite) -> None:
+    async with open_site(reply(b"", "Content-Length: 0", status="302 Found")) as site:
+        await refuse(site, "redirects to where this service does not fetch from")
+    assert site.num_connections == 1
 
 
 async def test_a_redirect_without_end_of_its_body_is_followed_at_once(open_site: OpenSite) -> None:
@@ -241,6 +259,7 @@ async def test_a_redirect_without_end_of_its_body_is_followed_at_once(open_site:
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nrubbish",
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 500_000 + b"\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nX\0: y\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
     ],
 )
 async def test_an_answer_that_is_broken_is_refused_without_the_library_s_words(

@@ -176,6 +176,18 @@ async def test_the_environment_s_list_is_the_one_that_counts(
     assert [answer["error"]["code"] for answer in codes] == ["remote_image_failed"] * 2 + ["remote_image_refused"] * 2
 
 
+async def test_the_fetcher_ends_with_the_application(open_app: OpenApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[ImageFetcher] = []
+
+    def close(fetcher: ImageFetcher) -> None:
+        closed.append(fetcher)
+
+    monkeypatch.setattr(ImageFetcher, "close", close)
+    async with open_app():
+        assert closed == []
+    assert len(closed) == 1
+
+
 def test_a_list_that_cannot_be_read_keeps_the_service_from_starting() -> None:
     with pytest.raises(StartError, match=r"GENRM_IMAGE_HOSTS is '\*'; '\*' is no host"):
         create_app(load_settings(image_hosts="*"))

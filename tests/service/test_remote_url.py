@@ -173,7 +173,7 @@ def test_a_redirect_leads_nowhere_or_to_a_url_of_the_allowed_form(reference: str
         ("../d.png?x#y", "https://images.example.com", "/d.png?x"),
         ("//evil.example/d.png", "https://evil.example", "/d.png"),
         ("http://evil.example:81", "http://evil.example:81", "/"),
-        ("", "https://images.example.com", "/a/b?c"),
+        ("#x", "https://images.example.com", "/a/b?c"),
     ],
 )
 def test_a_redirect_may_be_relative(reference: str, origin: str, target: str) -> None:
@@ -181,6 +181,14 @@ def test_a_redirect_may_be_relative(reference: str, origin: str, target: str) ->
     found = follow_reference(start, reference)
     assert found is not None
     assert (found.origin, found.target) == (origin, target)
+
+
+@pytest.mark.parametrize(
+    "reference", ["", " ", "/a b", "/é", "\\\\evil.example", "/\r\nX: y", "/" + "a" * 2_048, "//a@b"]
+)
+def test_a_redirect_to_nowhere_or_in_another_form_is_none(reference: str) -> None:
+    start = RemoteUrl(scheme="https", host="images.example.com", port=443, target="/a/b?c")
+    assert follow_reference(start, reference) is None
 
 
 @pytest.mark.parametrize("url", ["http://x", "HTTPS:x", "http:/\\x", "https:"])
