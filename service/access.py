@@ -1,5 +1,5 @@
-"""What routes get handed: the application's settings, life and metrics, put there by `create_app`; a place among the
-judgements that run; and the moment by which they must be done.
+"""What routes get handed: the application's settings, life, metrics and image fetcher, put there by
+`create_app`; a place among the judgements that run; and the moment by which they must be done.
 
 A route of judgements takes `dependencies=[ADMITTED]`, which refuses before its body is read, and a `RequestDeadline`.
 """
@@ -16,6 +16,7 @@ from service.deadline import HEADER, Deadline, choose_timeout
 from service.errors import RefusalError
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
+from service.remote_image import ImageFetcher
 from service.request_record import get_record
 from service.settings import Settings
 
@@ -33,6 +34,11 @@ def _get_lifecycle(request: Request) -> Lifecycle:
 def _get_metrics(request: Request) -> Metrics:
     metrics: Metrics = request.app.state.metrics
     return metrics
+
+
+def _get_fetcher(request: Request) -> ImageFetcher:
+    fetcher: ImageFetcher = request.app.state.fetcher
+    return fetcher
 
 
 async def _get_admission(request: Request) -> Admission:
@@ -62,6 +68,7 @@ Owner = Annotated[str | None, Depends(_get_owner)]
 AppSettings = Annotated[Settings, Depends(_get_settings)]
 AppLifecycle = Annotated[Lifecycle, Depends(_get_lifecycle)]
 AppMetrics = Annotated[Metrics, Depends(_get_metrics)]
+AppFetcher = Annotated[ImageFetcher, Depends(_get_fetcher)]
 AppAdmission = Annotated[Admission, Depends(_get_admission)]
 """For a request of several judgements, which admits those beyond its first when it knows their number."""
 

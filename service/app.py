@@ -29,6 +29,7 @@ from service.metrics import Metrics
 from service.observation import count_waiting
 from service.openapi import install_schema
 from service.quota import Quotas
+from service.remote_image import ImageFetcher, build_fetcher
 from service.request_log import RequestLog
 from service.routes import (
     adapters,
@@ -63,12 +64,14 @@ def create_app(
     settings: Settings,
     build: Callable[[Settings, Metrics], Engine] = build_engine,
     build_experts: Callable[[Settings, Metrics], ExpertPanel | None] = load_panel,
+    fetcher: ImageFetcher | None = None,
 ) -> FastAPI:
     """The application. The engine is built and started in the background when the server starts the application.
 
     build, build_experts: make the engine and the vision experts, which may report their work to the metrics. They run
-    in a thread because they may import for seconds. Raises StartError if experts, adapters, API keys or traces in the
-    settings cannot be had: before a model is loaded for nothing.
+    in a thread because they may import for seconds. fetcher: gets remote images; None builds the one of the settings.
+    Raises StartError if experts, adapters, API keys, image hosts or traces in the settings cannot be had: before a
+    model is loaded for nothing.
     """
     parse_experts(settings)
     parse_adapters(settings)
@@ -86,6 +89,7 @@ def create_app(
     app.state.settings = settings
     app.state.metrics = series = Metrics()
     app.state.tracer = tracer
+    app.state.fetcher = fetcher or build_fetcher(settings)
     app.state.admission = _build_admission(settings)
     app.state.lifecycle = lifecycle = Lifecycle(
         settings, lambda: build(settings, series), lambda: build_experts(settings, series)
@@ -94,7 +98,9 @@ def create_app(
     series.track_life(lambda: lifecycle.phase == "ready", lambda: lifecycle.engine)
     url = read_database_url(settings.database_url.get_secret_value() if settings.database_url is not None else None)
     app.state.keeper = keeper = (
-        BatchKeeper(Database(url), lifecycle, app.state.admission, settings, series) if url is not None else None
+        BatchKeeper(Database(url), lifecycle, app.state.admission, settings, series, app.state.fetcher)
+        if url is not None
+        else None
     )
     if keeper is not None:
         lifecycle.before_ready.append(("The batch queue", keeper.start))
@@ -141,6 +147,7 @@ async def _live(app: FastAPI) -> AsyncIterator[None]:
         await cancel_all(loading)
         if keeper is not None:
             await keeper.close()
+        app.state.fetcher.close()
         await lifecycle.close()
         if app.state.tracer is not None:
             await asyncio.to_thread(app.state.tracer.close)

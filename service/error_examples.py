@@ -120,7 +120,15 @@ _EXAMPLE_ERRORS: dict[Code, tuple[str, str | None]] = {
     "remote_image_refused": (
         (
             "The image is a remote URL (https://example.com/dog.png); this service fetches nothing. Send the picture "
-            "itself: a data URL 'data:image/png;base64,…', or a file in a multipart form."
+            "itself: a data URL 'data:image/png;base64,…', or a file in a multipart form. Or have the operator list "
+            "the host in GENRM_IMAGE_HOSTS."
+        ),
+        "image.url",
+    ),
+    "remote_image_failed": (
+        (
+            "The image's host images.example.com answered with status 404; 200 is needed. Check the URL, or send the "
+            "picture itself as a data URL 'data:image/png;base64,…'."
         ),
         "image.url",
     ),

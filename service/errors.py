@@ -48,6 +48,7 @@ Code = Literal[
     "not_ready",
     "overloaded",
     "rate_limited",
+    "remote_image_failed",
     "remote_image_refused",
     "shutting_down",
     "storage_failed",
@@ -83,6 +84,7 @@ HTTP_STATUS: dict[Code, int] = {
     "invalid_multipart": 422,
     "invalid_value": 422,
     "missing_field": 422,
+    "remote_image_failed": 422,
     "remote_image_refused": 422,
     "unknown_field": 422,
     "rate_limited": 429,
@@ -107,7 +109,8 @@ MEANING: dict[int, str] = {
     "ended.",
     413: "The body, a file, an image or a text is over its limit.",
     415: "The body is neither JSON nor a form, or an image is not a PNG, JPEG, WebP or GIF that can be read.",
-    422: "The request is malformed, or the adapter that it names cannot be served; `param` names the field.",
+    422: "The request is malformed, or an image that it names by URL, or an adapter, cannot be had; `param` names the "
+    "field.",
     429: "This key has used up what it may ask for, per minute or at once; `Retry-After` says when to ask again.",
     500: "A bug in the service. Its log has the details under the request id.",
     503: "The model is loading, the service is stopping or has too much to do, or the engine or the database failed; "

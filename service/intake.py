@@ -1,8 +1,9 @@
-"""Pictures on their way in: data URLs and uploaded files become decoded images.
+"""Pictures on their way in: data URLs, uploaded files and, from listed hosts, remote URLs become decoded images.
 
-Everything that can be refused cheaply is refused first, for all pictures of a request before any of them is decoded:
-their number, remote URLs, the byte size that base64 text will decode to, and the pixels that headers announce. Reading
-and decoding (`genrm.media`) run in a thread so that the event loop keeps serving. Nothing is ever fetched.
+Everything that can be refused cheaply is refused first, for all pictures of a request before any of them is fetched:
+their number, remote URLs that are not allowed, the byte size that base64 text will decode to; and then, before any of
+them is decoded, the pixels that headers announce. Reading and decoding (`genrm.media`) run in a thread so that the
+event loop keeps serving. How a picture is fetched is `service.remote_image`'s business.
 """
 
 import asyncio
@@ -18,13 +19,14 @@ from genrm.errors import InvalidImageError
 from genrm.image_header import read_header
 from genrm.media import ImageLimits, decode_image
 from service.errors import RefusalError, describe_failure
+from service.remote_image import ImageFetcher, RemoteImage
+from service.remote_url import is_remote
 from service.validation import shorten
 
 _DATA_HEADER = re.compile(r"data:[\w.+-]*(?:/[\w.+-]*)?(?:;[\w.+-]+=[^;]*)*;base64", re.IGNORECASE)
 _MAX_DATA_HEADER_CHARACTERS = 200
 _MAX_TOTAL_PIXELS_FACTOR = 2
 """Pixels of all pictures of a request together, as a multiple of what one may have."""
-_URL_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +40,13 @@ class Picture:
     content: bytes | str
 
 
-async def decode_pictures(pictures: Sequence[Picture], *, limits: ImageLimits) -> tuple[Image, ...]:
+async def decode_pictures(
+    pictures: Sequence[Picture], *, limits: ImageLimits, fetcher: ImageFetcher | None = None
+) -> tuple[Image, ...]:
     """All pictures, decoded, upright and without alpha, in the order given.
 
-    Raises RefusalError with the field at fault: no picture, too many, a remote URL, broken base64, over a limit, or
-    not an image.
+    fetcher: gets those that are remote URLs; None fetches nothing. Raises RefusalError with the field at fault: no
+    picture, too many, a remote URL that is not allowed or not to be had, broken base64, over a limit, or not an image.
     """
     if not pictures:
         raise RefusalError(
@@ -58,11 +62,14 @@ async def decode_pictures(pictures: Sequence[Picture], *, limits: ImageLimits) -
             "GENRM_MAX_IMAGES.",
             param="images",
         )
-    return await asyncio.to_thread(_decode_all, pictures, limits)
+    found = await asyncio.to_thread(_read_all, pictures, limits, fetcher)
+    remote = [each for each in found if isinstance(each, RemoteImage)]
+    fetched = iter(await fetcher.fetch_all(remote, limits) if remote and fetcher else ())
+    files = [each if isinstance(each, bytes) else next(fetched) for each in found]
+    return await asyncio.to_thread(_decode_all, pictures, files, limits)
 
 
-def _decode_all(pictures: Sequence[Picture], limits: ImageLimits) -> tuple[Image, ...]:
-    files = [_read_file(picture, limits) for picture in pictures]
+def _decode_all(pictures: Sequence[Picture], files: Sequence[bytes], limits: ImageLimits) -> tuple[Image, ...]:
     num_pixels = sum(_count_pixels(picture, data, limits) for picture, data in zip(pictures, files, strict=True))
     if num_pixels > _MAX_TOTAL_PIXELS_FACTOR * limits.max_image_pixels:
         raise RefusalError(
@@ -75,9 +82,17 @@ def _decode_all(pictures: Sequence[Picture], limits: ImageLimits) -> tuple[Image
     return tuple(_decode(picture, data, limits) for picture, data in zip(pictures, files, strict=True))
 
 
-def _read_file(picture: Picture, limits: ImageLimits) -> bytes:
+def _read_all(
+    pictures: Sequence[Picture], limits: ImageLimits, fetcher: ImageFetcher | None
+) -> list[bytes | RemoteImage]:
+    return [_read_file(picture, limits, fetcher) for picture in pictures]
+
+
+def _read_file(picture: Picture, limits: ImageLimits, fetcher: ImageFetcher | None) -> bytes | RemoteImage:
     if isinstance(picture.content, bytes):
         return picture.content
+    if fetcher is not None and fetcher.is_active and is_remote(picture.content):
+        return fetcher.check(picture.content, picture.param)
     return read_data_url(picture.content, picture.param, limits)
 
 
@@ -127,12 +142,12 @@ def read_data_url(url: str, param: str, limits: ImageLimits) -> bytes:
 
 
 def _refuse_url(url: str, param: str) -> RefusalError:
-    scheme = _URL_SCHEME.match(url)
-    if scheme and scheme.group().lower() in ("http:", "https:"):
+    if is_remote(url):
         return RefusalError(
             "remote_image_refused",
             f"The image is a remote URL ({shorten(url)}); this service fetches nothing. Send the picture itself: a "
-            "data URL 'data:image/png;base64,…', or a file in a multipart form.",
+            "data URL 'data:image/png;base64,…', or a file in a multipart form. Or have the operator list the host in "
+            "GENRM_IMAGE_HOSTS.",
             param=param,
         )
     return RefusalError(

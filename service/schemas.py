@@ -17,7 +17,8 @@ class ImageInput(WireModel):
 
     url: str = Field(
         description="A data URL with base64 content: `data:image/png;base64,…`. PNG, JPEG, WebP or GIF (its first "
-        "frame); the content decides, not the declared type. Remote URLs are refused.",
+        "frame); the content decides, not the declared type. Or an https URL whose host is listed in "
+        "`GENRM_IMAGE_HOSTS`; that list is empty by default, and any other remote URL is refused.",
     )
 
 

@@ -193,6 +193,18 @@ class Settings(BaseSettings):
     max_image_aspect_ratio: float = Field(
         _LIMITS.max_image_aspect_ratio, ge=1, description="How many times longer than its shorter side an image may be."
     )
+    image_hosts: str = Field(
+        "",
+        description="Hosts that images may be fetched from by URL, separated by commas: `images.example.com`, "
+        "`*.example.com` for its sub-domains, `host:port`; by https, unless written `http://host`. They must have "
+        "public addresses. Empty: nothing is ever fetched.",
+    )
+    image_fetch_timeout_seconds: float = Field(
+        10.0,
+        gt=0,
+        description="Longest that fetching one image may take, from looking up its host to its last byte, redirects "
+        "included. Above: 422.",
+    )
     max_images: int = Field(_LIMITS.max_images, ge=1, description="Most images in one comparison. Above: 413.")
     max_candidates: int = Field(64, ge=1, description="Most candidates of one ranking (`POST /v1/rerank`).")
     max_body_bytes: int = Field(

@@ -21,6 +21,7 @@ from service.errors import RefusalError, StorageError
 from service.idempotency import forget_answers_of, forget_old_answers
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
+from service.remote_image import ImageFetcher
 from service.replicas import BEAT_SECONDS, Replicas
 from service.settings import Settings
 
@@ -39,14 +40,20 @@ class BatchKeeper:
     """
 
     def __init__(
-        self, database: Database, lifecycle: Lifecycle, admission: Admission, settings: Settings, metrics: Metrics
+        self,
+        database: Database,
+        lifecycle: Lifecycle,
+        admission: Admission,
+        settings: Settings,
+        metrics: Metrics,
+        fetcher: ImageFetcher,
     ) -> None:
         self.database = database
         self.replica_id = uuid.uuid4().hex
         self._lifecycle = lifecycle
         self._settings = settings
         self._metrics = metrics
-        self._runner = LineRunner(lifecycle, settings, metrics)
+        self._runner = LineRunner(lifecycle, settings, metrics, fetcher)
         self._turns = Turns(admission, settings.batch_workers)
         self._replicas = Replicas(self.replica_id, is_exclusive=database.is_exclusive)
         self._workflows: BatchWorkflows | None = None

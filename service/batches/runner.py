@@ -15,6 +15,7 @@ from service.intake import decode_pictures
 from service.judging import Judging, require_experts
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
+from service.remote_image import ImageFetcher
 from service.request_record import RequestRecord
 from service.reranking import collect_pictures, run_ranking
 from service.settings import Settings
@@ -27,10 +28,11 @@ _RETRY_SECONDS = (1.0, 5.0)
 class LineRunner:
     """Has everything that a route would be handed."""
 
-    def __init__(self, lifecycle: Lifecycle, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, lifecycle: Lifecycle, settings: Settings, metrics: Metrics, fetcher: ImageFetcher) -> None:
         self._lifecycle = lifecycle
         self._settings = settings
         self._metrics = metrics
+        self._fetcher = fetcher
 
     async def answer(self, endpoint: Endpoint, body: bytes, request_id: str) -> str:
         """The answer, JSON. request_id: what logs call it.
@@ -68,7 +70,7 @@ class LineRunner:
         require_experts(fields.experts, judge)
         judge.check_texts(fields.question, fields.response_a, fields.response_b)
         with record.measure("media") as media:
-            images = await decode_pictures(incoming.pictures, limits=self._settings.image_limits)
+            images = await decode_pictures(incoming.pictures, limits=self._settings.image_limits, fetcher=self._fetcher)
         judging = Judging(
             judge=judge,
             fields=fields,
@@ -86,7 +88,7 @@ class LineRunner:
         require_experts(fields.experts, judge)
         pictures = collect_pictures(fields)
         with record.measure("media") as media:
-            images = await decode_pictures(pictures, limits=self._settings.image_limits)
+            images = await decode_pictures(pictures, limits=self._settings.image_limits, fetcher=self._fetcher)
         ranking = await run_ranking(
             judge,
             fields,

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from service.access import ADMITTED, AppLifecycle, AppMetrics, AppSettings, RequestDeadline
+from service.access import ADMITTED, AppFetcher, AppLifecycle, AppMetrics, AppSettings, RequestDeadline
 from service.connection import run_while_connected
 from service.incoming import read_judge_request
 from service.intake import decode_pictures
@@ -24,7 +24,12 @@ router = APIRouter(tags=["judge"])
     dependencies=[ADMITTED],
 )
 async def judge(
-    request: Request, lifecycle: AppLifecycle, settings: AppSettings, metrics: AppMetrics, deadline: RequestDeadline
+    request: Request,
+    lifecycle: AppLifecycle,
+    settings: AppSettings,
+    metrics: AppMetrics,
+    fetcher: AppFetcher,
+    deadline: RequestDeadline,
 ) -> Response:
     """Say which of two responses to a question about an image is better, with a critique and a probability.
 
@@ -42,7 +47,9 @@ async def judge(
     record = get_record(request)
     with record.measure("media") as media:
         async with deadline.enforce():
-            images = await decode_pictures(incoming.pictures, limits=settings.image_limits)
+            images = await run_while_connected(
+                request.receive, decode_pictures(incoming.pictures, limits=settings.image_limits, fetcher=fetcher)
+            )
     judging = Judging(
         judge=ready_judge,
         fields=fields,

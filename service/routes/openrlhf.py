@@ -9,7 +9,7 @@ from starlette.responses import Response
 from genrm.evidence import ExpertUse
 from genrm.ranking import StrategyChoice
 from genrm.types import Mode
-from service.access import ADMITTED, AppAdmission, AppLifecycle, AppMetrics, AppSettings, RequestDeadline
+from service.access import ADMITTED, AppAdmission, AppFetcher, AppLifecycle, AppMetrics, AppSettings, RequestDeadline
 from service.connection import run_while_connected
 from service.incoming import read_reward_request
 from service.intake import decode_pictures
@@ -38,6 +38,7 @@ async def reward_openrlhf(
     settings: AppSettings,
     metrics: AppMetrics,
     admission: AppAdmission,
+    fetcher: AppFetcher,
     deadline: RequestDeadline,
     strategy: Annotated[StrategyChoice, Query(description="Which pairs are judged, as in a ranking.")] = "auto",
     mode: Annotated[Mode, Query(description="As in a judgement.")] = "critique",
@@ -62,7 +63,7 @@ async def reward_openrlhf(
 
     async def rank(group: Group) -> RerankResponse:
         with record.measure("media") as media:
-            images = await decode_pictures(group.rows[0].pictures, limits=settings.image_limits)
+            images = await decode_pictures(group.rows[0].pictures, limits=settings.image_limits, fetcher=fetcher)
         return await run_ranking(
             judge,
             RerankRequest.model_validate(

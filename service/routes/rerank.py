@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from genrm.best_of_n import count_most_at_once
-from service.access import ADMITTED, AppAdmission, AppLifecycle, AppMetrics, AppSettings, RequestDeadline
+from service.access import ADMITTED, AppAdmission, AppFetcher, AppLifecycle, AppMetrics, AppSettings, RequestDeadline
 from service.connection import run_while_connected
 from service.incoming import read_rerank_request
 from service.intake import decode_pictures
@@ -31,6 +31,7 @@ async def rerank(
     lifecycle: AppLifecycle,
     settings: AppSettings,
     metrics: AppMetrics,
+    fetcher: AppFetcher,
     admission: AppAdmission,
     deadline: RequestDeadline,
 ) -> Response:
@@ -52,7 +53,9 @@ async def rerank(
     with admission.admit(max(0, most_at_once - 1)):  # one is admitted already
         with record.measure("media") as media:
             async with deadline.enforce():
-                images = await decode_pictures(pictures, limits=settings.image_limits)
+                images = await run_while_connected(
+                    request.receive, decode_pictures(pictures, limits=settings.image_limits, fetcher=fetcher)
+                )
         async with deadline.enforce():
             ranking = await run_while_connected(
                 request.receive,

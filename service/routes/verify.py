@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from service.access import ADMITTED, AppLifecycle, AppSettings, RequestDeadline
+from service.access import ADMITTED, AppFetcher, AppLifecycle, AppSettings, RequestDeadline
 from service.connection import run_while_connected
 from service.incoming import read_verify_request
 from service.intake import decode_pictures
@@ -30,6 +30,7 @@ async def verify(
     request: Request,
     lifecycle: AppLifecycle,
     settings: AppSettings,
+    fetcher: AppFetcher,
     deadline: RequestDeadline,
     annotated: Annotated[
         Literal["png"] | None, Query(description="`png`: answer with the first picture, boxes and claims drawn on it.")
@@ -45,7 +46,9 @@ async def verify(
     async with deadline.enforce():
         incoming = await read_verify_request(request, settings)
         with record.measure("media") as media:
-            images = await decode_pictures(incoming.pictures, limits=settings.image_limits)
+            images = await run_while_connected(
+                request.receive, decode_pictures(incoming.pictures, limits=settings.image_limits, fetcher=fetcher)
+            )
         with record.measure("experts"):
             found = await run_while_connected(request.receive, run_verification(panel, images, incoming.fields))
     media_ms = 1000 * media.seconds

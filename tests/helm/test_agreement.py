@@ -30,13 +30,7 @@ TEXTS = [
     for file in sorted(CHART.rglob("*"))
     if file.is_file() and file.parent.name not in {"rules", "dashboards"} and file.name != "values.schema.json"
 ]
-PENDING = {"GENRM_IMAGE_HOSTS"}
-"""Settings that the chart knows before the code does."""
 KNOWN = {PREFIX + name.upper() for name in Settings.model_fields}
-
-
-def test_no_setting_is_pending_that_exists() -> None:
-    assert sorted(PENDING & KNOWN) == [], "take it out of PENDING"
 
 
 @pytest.mark.parametrize("file", TEXTS, ids=lambda file: file.relative_to(CHART).as_posix())
@@ -44,13 +38,13 @@ def test_every_setting_that_is_named_is_one(file: Path) -> None:
     text = file.read_text("utf-8")
     in_capitals = set(re.findall(rf"\b{PREFIX}[A-Z_]+[A-Z]\b", text))
     in_values = {PREFIX + name.upper() for name in re.findall(r"(?<![\w$/])settings\.([a-z_]+)", text)}
-    assert (in_capitals | in_values) - KNOWN - PENDING == set()
+    assert (in_capitals | in_values) - KNOWN == set()
 
 
 def test_every_variable_that_the_judge_gets_is_a_setting_or_its_library_s(rendered: Rendered) -> None:
     given = {*rendered.settings, *(variable["name"] for variable in rendered.container["env"])}
     libraries = {"HF_HOME", "HF_TOKEN", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "TZ"}
-    assert given - KNOWN - PENDING <= libraries
+    assert given - KNOWN <= libraries
     assert not set(rendered.settings) & {variable["name"] for variable in rendered.container["env"]}
 
 
@@ -67,7 +61,7 @@ def test_a_value_of_the_chart_stands_for_every_setting() -> None:
     templates = "\n".join(file.read_text("utf-8") for file in (CHART / "templates").rglob("*.*"))
     made = {name for name in MANAGED if f'"{name}"' in templates or PREFIX + name.upper() in templates}
     assert made == MANAGED - {"api_keys"}, "keys come as a file only: a variable is read by who reads the environment"
-    assert {PREFIX + name.upper() for name in MANAGED} <= KNOWN | PENDING
+    assert {PREFIX + name.upper() for name in MANAGED} <= KNOWN
 
 
 def test_the_schema_has_the_settings_of_the_code() -> None:

@@ -4,9 +4,10 @@ import asyncio
 import base64
 import io
 import logging
+import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from experts.panel import ExpertPanel
 from genrm.engines.contract import Completion, Engine, OnText, Prompt, Sampling
 from genrm.engines.fake import FakeEngine
 from service.app import create_app
+from service.connection import cancel_all
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.server import JudgeServer, format_url, open_port
@@ -243,3 +245,68 @@ def eventually() -> Callable[[Callable[[], bool]], None]:
             time.sleep(0.02)
 
     return wait
+
+
+Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]] | bytes
+
+
+@dataclass
+class Site:
+    """Another's server on a loopback address, and what came to it. heads: of each request, up to its blank line."""
+
+    port: int
+    num_connections: int = 0
+    heads: list[bytes] = field(default_factory=list)
+
+
+OpenSite = Callable[..., AbstractAsyncContextManager[Site]]
+
+
+@pytest.fixture
+def open_site() -> OpenSite:
+    """Starts a site: `answer` (bytes, or what writes them) by path, on a loopback address, with TLS if given any.
+
+    first_bytes: sent before a request has come.
+    """
+
+    @asynccontextmanager
+    async def open_(
+        answers: dict[str, Answer] | Answer,
+        *,
+        address: str = "127.0.0.1",
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+        first_bytes: bytes = b"",
+    ) -> AsyncIterator[Site]:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            site.num_connections += 1
+            try:
+                await answer_one(reader, writer)
+            except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                pass  # the client has gone, or the test is over
+            finally:
+                writer.close()
+
+        async def answer_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            running.append(asyncio.current_task())
+            writer.write(first_bytes)
+            head = await reader.readuntil(b"\r\n\r\n")
+            site.heads.append(head)
+            answer = answers[head.split()[1].decode()] if isinstance(answers, dict) else answers
+            if isinstance(answer, bytes):
+                writer.write(answer)
+            else:
+                await answer(reader, writer)
+            await writer.drain()
+
+        site = Site(port=port)
+        running: list[asyncio.Task[None] | None] = []
+        server = await asyncio.start_server(serve, address, port, ssl=tls)
+        site.port = server.sockets[0].getsockname()[1]
+        try:
+            yield site
+        finally:
+            server.close()
+            await cancel_all(*(task for task in running if task is not None))
+
+    return open_
