@@ -88,7 +88,7 @@ class Skipped:
     reason: str
 
 
-T = TypeVar("T", Example, Pair)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +101,7 @@ class Rows(Generic[T]):
 
 def read_examples(source: str, *, images: Path | None = None, limit: int | None = None) -> Rows[Example]:
     """Questions of a source, in its order. images: folder of picture files. limit: read this many rows at most."""
-    return _read(source, _make_example, images=images, limit=limit)
+    return _read(source, make_example, images=images, limit=limit)
 
 
 def read_pairs(source: str, *, images: Path | None = None, limit: int | None = None) -> Rows[Pair]:
@@ -144,7 +144,7 @@ def _read(
         record = table.texts[index]
         name = str(record.get("id", f"row-{index}"))
         try:
-            rows.append(make(name, record, partial(_load_images, table.rows, index, folder)))
+            rows.append(make(name, record, partial(open_images, table.rows, index, folder)))
         except RowError as error:
             skipped.append(Skipped(id=name, reason=str(error)))
     log_skipped(skipped)
@@ -154,17 +154,18 @@ def _read(
     return Rows(rows=rows, skipped=skipped)
 
 
-def _make_example(name: str, record: Record, load_images: Callable[[], tuple[Image, ...]]) -> Example:
-    question = _find_text(record, _QUESTION)
+def make_example(name: str, record: Record, load_images: Callable[[], tuple[Image, ...]]) -> Example:
+    """The question of a record. Raises RowError if it has none."""
+    question = find_text(record, _QUESTION)
     if question is None:
         raise RowError(f"it has no question; one of the fields {', '.join(_QUESTION)} is needed.")
     return Example(
-        id=name, question=question, reference=_find_text(record, _REFERENCE), load_images=load_images, record=record
+        id=name, question=question, reference=find_text(record, _REFERENCE), load_images=load_images, record=record
     )
 
 
 def _make_pair(name: str, record: Record, load_images: Callable[[], tuple[Image, ...]]) -> Pair:
-    example = _make_example(name, record, load_images)
+    example = make_example(name, record, load_images)
     a, b, label = _find_responses(record)
     return Pair(
         id=name,
@@ -186,21 +187,21 @@ def _find_responses(record: Record) -> tuple[str, str, Response]:
             raise RowError(f"its label is {label!r}; it must be 'A' or 'B'.")
         return str(record["response_a"]), str(record["response_b"]), "A" if label == "A" else "B"
     if "response" in record:
-        responses, ranking = _parse_list(record["response"]), _parse_list(record.get("human_ranking"))
+        responses, ranking = find_list(record["response"]), find_list(record.get("human_ranking"))
         if len(responses) != 2 or sorted(ranking, key=str) != [0, 1]:
             raise RowError(
                 f"it has {len(responses)} responses and the ranking {ranking}; needed are two responses and a "
                 "human_ranking of [0, 1] or [1, 0], 0 for the better one."
             )
         return str(responses[0]), str(responses[1]), "A" if ranking[0] == 0 else "B"
-    chosen, rejected = _find_text(record, ("chosen",)), _find_text(record, ("rejected",))
+    chosen, rejected = find_text(record, ("chosen",)), find_text(record, ("rejected",))
     if chosen is None or rejected is None:
         raise RowError("it has no labelled responses; needed are response_a, response_b and label, or response and "
                        "human_ranking, or chosen and rejected.")  # fmt: skip
     return chosen, rejected, "A"
 
 
-def _parse_list(value: object) -> list[Any]:
+def find_list(value: object) -> list[Any]:
     """A list, also where it is written as JSON text."""
     if isinstance(value, str):
         try:
@@ -210,7 +211,8 @@ def _parse_list(value: object) -> list[Any]:
     return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
 
 
-def _find_text(record: Record, names: Sequence[str]) -> str | None:
+def find_text(record: Record, names: Sequence[str]) -> str | None:
+    """The first text that a record has under one of the names, also as the last message of a conversation."""
     for name in names:
         text = _text_of(record.get(name))
         if text:
@@ -228,7 +230,8 @@ def _text_of(value: object) -> str:
     return value.removeprefix("<image>\n").strip() if isinstance(value, str) else ""
 
 
-def _load_images(records: Sequence[Record], index: int, folder: Path) -> tuple[Image, ...]:
+def open_images(records: Sequence[Record], index: int, folder: Path) -> tuple[Image, ...]:
+    """The decoded pictures of one row. folder: what paths are relative to. Raises RowError."""
     record = records[index]
     value = next((record[name] for name in PICTURES if record.get(name) is not None), None)
     values = (list(value) if isinstance(value, list | tuple) else [value]) or [None]

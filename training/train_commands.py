@@ -68,7 +68,7 @@ def build_app(jobs: Mapping[str, JobEntry], *, launch: Sequence[str] = LAUNCH) -
 def _add_job(app: typer.Typer, name: str, entry: JobEntry) -> None:
     @app.command(name, help=entry.summary)
     def run_job(config: ConfigArgument = None, settings: SetOption = None, *, dry_run: DryRunOption = False) -> None:
-        with _resumable():
+        with resumable():
             from training.jobs.config import read_config
             from training.jobs.job import load_job
             from training.jobs.run_folder import RunFolder
@@ -95,7 +95,7 @@ def _add_study(app: typer.Typer, targets: Mapping[str, str], launch: Sequence[st
         ] = False,
     ) -> None:
         """Run many configurations with many seeds one after the other, and compare them."""
-        with _resumable():
+        with resumable():
             from training.jobs.config import read_config
             from training.jobs.run_folder import RunFolder
             from training.jobs.study import StudyConfig, plan_runs
@@ -114,7 +114,7 @@ def _add_study(app: typer.Typer, targets: Mapping[str, str], launch: Sequence[st
 
 
 @contextmanager
-def _resumable() -> Iterator[None]:
+def resumable() -> Iterator[None]:
     """Ends the process in good order where a job cannot go on: stopped by a signal, or a library is missing."""
     received = signal.SIGINT
 

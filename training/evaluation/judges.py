@@ -6,6 +6,7 @@ that verdicts of two different ones are never mixed in one folder.
 
 import asyncio
 import hashlib
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 MAX_ATTEMPTS = 9
 """Of one request to a service that is busy or away: about three minutes in all."""
 MAX_WAIT_SECONDS = 30.0
-_BUSY = frozenset({429, 503})
+_BUSY = frozenset({409, 429, 503})
 _ROW_FIELDS = frozenset({"image", "images", "question", "response_a", "response_b"})
 _SAMPLED_BYTES = 2**20
 
@@ -139,13 +140,17 @@ class RemoteJudge:
     """A running service of ours, asked over HTTP.
 
     A busy service (429, 503) and a broken connection are tried again, waiting as long as `Retry-After` says, else
-    backoff_seconds × 2^attempt, at most 30 s. transport: in place of the network, for tests.
+    backoff_seconds × 2^attempt, at most 30 s; with the same `Idempotency-Key`, so that what was judged before the
+    connection broke is not judged again. How many requests run at once follows what the service takes
+    (`training.evaluation.pace`). transport: in place of the network, for tests.
     """
 
     def __init__(
         self, url: str, *, backoff_seconds: float = 1.0, transport: "httpx.AsyncBaseTransport | None" = None
     ) -> None:
         import httpx
+
+        from training.evaluation.pace import Pace
 
         if not url.lower().startswith(("http://", "https://")):
             raise EngineError(f"The service's URL is {url!r}; give one such as http://127.0.0.1:8000.")
@@ -154,6 +159,9 @@ class RemoteJudge:
             base_url=url, timeout=httpx.Timeout(600, connect=10), limits=limits, transport=transport
         )
         self._url, self._backoff_seconds, self._model = url, backoff_seconds, ""
+        self._pace = Pace()
+        self._has_keys = True
+        """Whether the service honours `Idempotency-Key`."""
 
     async def start(self) -> None:
         """Ask for the model that is served."""
@@ -194,18 +202,27 @@ class RemoteJudge:
         import httpx
 
         wanted = {name: value for name, value in body.items() if value is not None} if body is not None else None
+        key = {"Idempotency-Key": uuid.uuid4().hex}
         problem = ""
         for attempt in range(MAX_ATTEMPTS):
             wait = self._backoff_seconds * 2**attempt
             try:
-                response = await self._http.request(method, path, json=wanted)
+                async with self._pace.take():
+                    headers = key if method == "POST" and self._has_keys else None
+                    response = await self._http.request(method, path, json=wanted, headers=headers)
             except httpx.TransportError as error:
                 problem = f"cannot be reached ({type(error).__name__})"
             else:
-                if response.status_code not in _BUSY:
+                if headers and _is_without_keys(response):
+                    self._has_keys = False
+                    wait = 0.0
+                elif response.status_code not in _BUSY:
+                    self._pace.speed_up()
                     return _checked(response, self._url)
-                problem = f"is busy or loading (HTTP {response.status_code})"
-                wait = _read_retry_after(response.headers.get("Retry-After"), default=wait)
+                else:
+                    self._pace.slow_down()
+                    problem = f"is busy or loading (HTTP {response.status_code})"
+                    wait = _read_retry_after(response.headers.get("Retry-After"), default=wait)
             if attempt + 1 < MAX_ATTEMPTS:
                 await asyncio.sleep(min(wait, MAX_WAIT_SECONDS))
         raise EngineError(
@@ -251,6 +268,11 @@ def _checked(response: "httpx.Response", url: str) -> "httpx.Response":
     if response.status_code in {413, 415, 422} and (param is None or param in _ROW_FIELDS):
         raise InvalidComparisonError(message, param=param)
     raise EngineError(f"{url} refused (HTTP {response.status_code}): {message}")
+
+
+def _is_without_keys(response: "httpx.Response") -> bool:
+    """Whether a service refused a request because it has nowhere to keep answers."""
+    return response.status_code == 404 and b'"no_database"' in response.content
 
 
 def _read_retry_after(value: str | None, *, default: float) -> float:

@@ -1,0 +1,216 @@
+"""Labelling: every pair is judged once, what is sure becomes a preference row, what is not says why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import load_dataset
+from PIL import Image
+
+from genrm import cli
+from genrm.errors import EngineError
+from genrm.judge import JudgeOptions
+from genrm.types import Comparison, Probabilities, Timings, Usage, Verdict
+from training.jobs.run_folder import RunFolder
+from training.labelling import label as labelling
+from training.labelling.candidates import CandidateTable
+from training.labelling.label import LabelConfig, OtherJudgeError, run
+from training.labelling.rules import KeepRules
+from training.tables import SourceError
+
+Answers = Callable[[str, str], dict[str, Any]]
+
+
+class TellingJudge:
+    """Prefers the answer with more exclamation marks, surely or not; it may break after some judgements."""
+
+    def __init__(self, *, model: str = "telling", breaks_after: int | None = None) -> None:
+        self.model = model
+        self.num_judged = 0
+        self.breaks_after = breaks_after
+
+    async def start(self) -> None:
+        """Nothing to load."""
+
+    def describe(self) -> dict[str, object]:
+        """Its name."""
+        return {"model": self.model}
+
+    async def judge(self, comparison: Comparison, options: JudgeOptions) -> Verdict:
+        """One sign more is a margin of 0.2."""
+        del options
+        if self.num_judged == self.breaks_after:
+            raise EngineError("It broke.")
+        self.num_judged += 1
+        a, b = comparison.response_a, comparison.response_b
+        margin = max(-1.0, min(1.0, 0.2 * (a.count("!") - b.count("!"))))
+        is_tie, is_odd = margin == 0, "?" in a + b
+        return Verdict(
+            status="abstained" if is_odd else "tie" if is_tie else "decided",
+            reason="unparsed" if is_odd else None,
+            preferred=None if is_tie or is_odd else ("A" if margin > 0 else "B"),
+            probabilities=Probabilities(A=(1 + margin) / 2, B=(1 - margin) / 2),
+            margin=margin,
+            confidence=0.9,
+            consistent="~" not in a + b,
+            label_mass=1.0,
+            probability_source="logprobs",
+            critique="Because.",
+            readings=(),
+            expert_conflict="#" in a + b,
+            usage=Usage(prompt_tokens=1, completion_tokens=1, cached_tokens=0),
+            timings_ms=Timings(),
+        )
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+@pytest.fixture
+def judge(monkeypatch: pytest.MonkeyPatch) -> TellingJudge:
+    """The judge that every labelling of a test opens."""
+    made = TellingJudge()
+    monkeypatch.setattr(labelling, "open_judge", lambda _: made)
+    return made
+
+
+def write_rows(folder: Path, rows: list[dict[str, Any]]) -> Path:
+    folder.mkdir(exist_ok=True)
+    Image.new("RGB", (40, 30), "teal").save(folder / "a.png")
+    path = folder / "rows.jsonl"
+    filled = [{"id": f"r{i}", "image": "a.png", "question": "What?", **row} for i, row in enumerate(rows)]
+    path.write_text("\n".join(map(json.dumps, filled)))
+    return path
+
+
+def label(path: Path, output: Path, **settings: Any) -> dict[str, Any]:
+    config = LabelConfig(source=str(path), output=output, **settings)
+    with RunFolder.open(output, config) as folder:
+        return run(config, folder)
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    files = sorted(map(str, folder.glob("*.parquet")))
+    return list(load_dataset("parquet", data_files=files, split="train"))
+
+
+@pytest.mark.usefixtures("judge")
+def test_what_is_sure_becomes_a_row_for_trl_and_what_is_not_says_why(tmp_path: Path) -> None:
+    pairs = [("yes!!", "no"), ("no", "yes!!!"), ("a!", "b"), ("c", "d"), ("e?!!", "f"), ("g!!~", "h"), ("i!!#", "j")]
+    path = write_rows(tmp_path / "rows", [{"response_a": a, "response_b": b} for a, b in pairs])
+    result = label(path, tmp_path / "out")
+    kept = read(tmp_path / "out" / "dpo")
+    assert [row["source_row"] for row in kept] == ["r0", "r1"]
+    assert kept[0]["prompt"] == [
+        {"role": "user", "content": [{"type": "image", "text": None}, {"type": "text", "text": "What?"}]}
+    ]
+    assert kept[1]["chosen"] == [{"role": "assistant", "content": [{"type": "text", "text": "yes!!!"}]}]
+    assert kept[1]["rejected"] == [{"role": "assistant", "content": [{"type": "text", "text": "no"}]}]
+    assert kept[1]["margin"] == pytest.approx(0.6)
+    assert kept[0]["images"][0].size == (40, 30)
+    verdicts = {row["source_row"]: row["dropped_because"] for row in read(tmp_path / "out" / "verdicts")}
+    assert verdicts == {
+        "r0": None, "r1": None, "r2": "margin too small", "r3": "tie", "r4": "abstained: unparsed",
+        "r5": "orders disagree", "r6": "experts contradict",
+    }  # fmt: skip
+    assert sum(result["fates"].values()) == 7
+    assert result["num_kept"] == 2
+    for name in ("README.md", "result.json", "margins.png", "fates.png", "lengths.png"):
+        assert (tmp_path / "out" / name).stat().st_size > 0
+
+
+@pytest.mark.usefixtures("judge")
+def test_rules_can_be_relaxed(tmp_path: Path) -> None:
+    pairs = [("a!", "b"), ("g!!~", "h"), ("i!!#", "j")]
+    path = write_rows(tmp_path / "rows", [{"response_a": a, "response_b": b} for a, b in pairs])
+    keep = KeepRules(min_margin=0.1, consistent=False, experts=False)
+    assert label(path, tmp_path / "out", keep=keep)["num_kept"] == 3
+
+
+def test_several_candidates_give_all_pairs_and_the_widest_are_kept(tmp_path: Path, judge: TellingJudge) -> None:
+    path = write_rows(tmp_path / "rows", [{"candidates": ["a", "b!!", "c!!!!", "a", " "]}])
+    result = label(path, tmp_path / "out", keep=KeepRules(pairs_per_row=2))
+    assert judge.num_judged == 3
+    kept = read(tmp_path / "out" / "dpo")
+    assert [row["chosen"][0]["content"][0]["text"] for row in kept] == ["c!!!!", "b!!"]
+    assert [row["id"] for row in kept] == ["r0#0-2", "r0#0-1"]
+    assert result["fates"] == {"kept": 2, "over the cap of pairs per row": 1, "row skipped": 0}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"response_a": "a!!", "response_b": "b"},
+        {"responses": ["a!!", "b"]},
+        {"completions": ["a!!", "b"]},
+        {"response": '["a!!", "b"]', "human_ranking": [1, 0]},
+        {"chosen": "a!!", "rejected": "b"},
+        {"chosen": [{"role": "assistant", "content": "a!!"}], "rejected": [{"role": "assistant", "content": "b"}]},
+    ],
+)
+@pytest.mark.usefixtures("judge")
+def test_answers_are_found_under_the_names_that_data_sets_use(tmp_path: Path, row: dict[str, Any]) -> None:
+    label(write_rows(tmp_path / "rows", [row]), tmp_path / "out")
+    (verdict,) = read(tmp_path / "out" / "verdicts")
+    assert (verdict["response_a"], verdict["response_b"], verdict["preferred"]) == ("a!!", "b", "A")
+
+
+@pytest.mark.usefixtures("judge")
+def test_a_bad_row_is_skipped_and_counted(tmp_path: Path) -> None:
+    good = {"response_a": "a!!", "response_b": "b"}
+    rows = [
+        good,
+        {"response_a": "same", "response_b": "same"},
+        {**good, "image": "missing.png"},
+        {"question": "", **good},
+    ]
+    result = label(write_rows(tmp_path / "rows", [*rows, {}]), tmp_path / "out")
+    assert result["fates"] == {"kept": 1, "row skipped": 4}
+    with pytest.raises(SourceError, match="None of the 1 rows"):
+        label(write_rows(tmp_path / "bad", [{}]), tmp_path / "none")
+
+
+def test_a_broken_run_goes_on_and_judges_no_finished_block_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_rows(tmp_path / "rows", [{"response_a": f"{i}!!", "response_b": "b"} for i in range(10)])
+    first, second = TellingJudge(breaks_after=6), TellingJudge()
+    settings = {"rows_per_shard": 3, "concurrency": 1}
+    monkeypatch.setattr(labelling, "open_judge", lambda _: first)
+    with pytest.raises(EngineError):
+        label(path, tmp_path / "out", **settings)
+    monkeypatch.setattr(labelling, "open_judge", lambda _: second)
+    result = label(path, tmp_path / "out", **settings)
+    assert second.num_judged == 10 - 6
+    assert result["num_kept"] == 10
+    assert [row["source_row"] for row in read(tmp_path / "out" / "dpo")] == [f"r{i}" for i in range(10)]
+
+
+def test_labels_of_two_judges_are_not_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_rows(tmp_path / "rows", [{"response_a": f"{i}!!", "response_b": "b"} for i in range(4)])
+    monkeypatch.setattr(labelling, "open_judge", lambda _: TellingJudge(breaks_after=2))
+    with pytest.raises(EngineError):
+        label(path, tmp_path / "out", rows_per_shard=1, concurrency=1)
+    monkeypatch.setattr(labelling, "open_judge", lambda _: TellingJudge(model="other"))
+    with pytest.raises(OtherJudgeError, match="Name another --output"):
+        label(path, tmp_path / "out", rows_per_shard=1, concurrency=1)
+
+
+def test_only_a_block_is_read_at_a_time(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows", [{"response_a": str(i), "response_b": "b"} for i in range(10)])
+    table = CandidateTable(str(path), limit=7)
+    assert list(table.blocks(3)) == [(0, 3), (3, 6), (6, 7)]
+    assert [row.id for row in table.read(3, 6).rows] == ["r3", "r4", "r5"]
+
+
+@pytest.mark.usefixtures("judge")
+def test_the_command_labels_and_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_rows(tmp_path / "rows", [{"response_a": "a!!", "response_b": "b"}])
+    with pytest.raises(SystemExit) as end:
+        cli.main(["label", str(path), "--output", str(tmp_path / "out"), "--min-margin", "0.2"])
+    assert end.value.code == 0
+    assert "1 pairs judged, 1 kept" in capsys.readouterr().out

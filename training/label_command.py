@@ -1,0 +1,76 @@
+"""`vl-genrm label`: have a judge label pairs, and get preference rows for DPO.
+
+Only the standard library and typer are imported at the top. Started again with the same settings, it goes on.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def label(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT",
+            help="Rows: a .jsonl or .parquet file, a folder of Parquet, org/name[@split], pocket:SPLIT.",
+        ),
+    ],
+    *,
+    output: Annotated[Path, typer.Option(help="Folder for verdicts, preference rows and the summary.")],
+    images: Annotated[Path | None, typer.Option(help="Folder of the picture files, if not beside the rows.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Read this many rows at most.")] = None,
+    url: Annotated[str | None, typer.Option(help="A running vl-genrm service to ask. Default: judge here.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model folder or hub id; with --engine-url its name there.")] = None,
+    adapter: Annotated[str | None, typer.Option(help="PEFT adapter folder or hub id.")] = None,
+    engine_url: Annotated[str | None, typer.Option(help="OpenAI-compatible server that runs the model.")] = None,
+    expert: Annotated[str | None, typer.Option(help="Grounding DINO folder or hub id; default: shipped.")] = None,
+    mode: Annotated[
+        Literal["critique", "fast"], typer.Option(help="critique: reasons first. fast: probabilities only.")
+    ] = "critique",
+    samples: Annotated[int, typer.Option(min=1, help="Critiques per order.")] = 1,
+    experts: Annotated[
+        Literal["off", "evidence", "prompt"], typer.Option(help="Whether vision experts check what answers claim.")
+    ] = "off",
+    min_margin: Annotated[float, typer.Option(min=0, max=1, help="Least |P(A) - P(B)| of what is kept.")] = 0.3,
+    keep_inconsistent: Annotated[bool, typer.Option(help="Keep pairs whose orders disagree, too.")] = False,
+    keep_contradicted: Annotated[bool, typer.Option(help="Keep pairs that the experts contradict, too.")] = False,
+    pairs_per_row: Annotated[int, typer.Option(min=1, help="Pairs kept of a row with several candidates.")] = 1,
+    rows_per_shard: Annotated[int, typer.Option(min=1, help="Rows worked on together, and written together.")] = 256,
+    concurrency: Annotated[int, typer.Option(min=1, help="Pairs judged at once.")] = 32,
+    seed: Annotated[int, typer.Option(min=0, help="Of sampled critiques.")] = 0,
+) -> None:
+    """Label comparisons with the judge: verdicts for all pairs, preference rows (for TRL) of those it is sure of."""
+    from training.train_commands import resumable
+
+    with resumable():
+        from training.jobs.run_folder import RunFolder
+        from training.labelling.label import JudgeSection, LabelConfig, run
+        from training.labelling.rules import KeepRules
+
+        config = LabelConfig(
+            output=output,
+            seed=seed,
+            source=source,
+            images=images,
+            limit=limit,
+            judge=JudgeSection(model=model, adapter=adapter, url=url, engine_url=engine_url, expert=expert),
+            mode=mode,
+            samples=samples,
+            experts=experts,
+            keep=KeepRules(
+                min_margin=min_margin,
+                consistent=not keep_inconsistent,
+                experts=not keep_contradicted,
+                pairs_per_row=pairs_per_row,
+            ),
+            rows_per_shard=rows_per_shard,
+            concurrency=concurrency,
+        )
+        with RunFolder.open(output, config) as folder:
+            result = run(config, folder)
+    typer.echo(
+        f"{result['num_pairs']:,} pairs judged, {result['num_kept']:,} kept in {output / 'dpo'}. Counts and plots: "
+        f"{output / 'README.md'}"
+    )

@@ -1,0 +1,1 @@
+"""Labelling comparisons with a judge, and making preference rows of its verdicts."""
