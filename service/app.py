@@ -20,6 +20,7 @@ from service.engine_choice import build_engine
 from service.error_responses import install_error_handlers
 from service.expert_choice import load_panel, parse_experts
 from service.keyring import Keyring
+from service.last_answers import LastAnswers
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.observation import count_waiting
@@ -77,7 +78,8 @@ def create_app(
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(Authentication, keyring=keyring, quotas=Quotas())
     app.add_middleware(RequestLog, metrics=series)
-    app.add_middleware(UnreadBody, max_bytes=settings.max_body_bytes)  # added last: the outermost
+    app.add_middleware(UnreadBody, max_bytes=settings.max_body_bytes)
+    app.add_middleware(LastAnswers, lifecycle=lifecycle)  # added last: the outermost
     return app
 
 
