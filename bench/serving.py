@@ -22,13 +22,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
+from typing import IO
 
 import httpx
 from rich.console import Console
@@ -170,27 +171,38 @@ async def _run_client(
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """A running service. process_id: None if it was not started here. start_seconds: from the command to ready."""
+    """A running service. process: None if it was not started here. start_seconds: from the command to ready."""
 
     url: str
-    process_id: int | None
     start_seconds: float | None
+    process: subprocess.Popen[bytes] | None
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the process; None if it was not started here."""
+        return None if self.process is None else self.process.pid
 
 
 @contextmanager
-def start_server(arguments: Sequence[str]) -> Iterator[Server]:
-    """A server on a free loopback port, ready; stopped afterwards. arguments: added to `vl-genrm serve`."""
+def start_server(
+    arguments: Sequence[str], settings: Mapping[str, str] | None = None, log: IO[bytes] | None = None
+) -> Iterator[Server]:
+    """A server on a free loopback port, ready; stopped afterwards.
+
+    arguments: added to `vl-genrm serve`. settings: environment variables that go before those of this process. log:
+    where what it prints goes; among our own lines by default.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     started = time.perf_counter()
     command = [sys.executable, "-m", "genrm.cli", "serve", "--port", str(port), "--log-level", "warning", *arguments]
-    environment = {"GENRM_MAX_PREFIX_TOKENS": "0", **os.environ}
-    process = subprocess.Popen(command, env=environment)  # noqa: S603 - our own command
+    environment = {"GENRM_MAX_PREFIX_TOKENS": "0", **os.environ, **(settings or {})}
+    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)  # noqa: S603 - our own command
     url = f"http://127.0.0.1:{port}"
     try:
         wait_until_ready(url, process)
-        yield Server(url=url, process_id=process.pid, start_seconds=time.perf_counter() - started)
+        yield Server(url=url, start_seconds=time.perf_counter() - started, process=process)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -226,6 +238,15 @@ def read_memory(process_id: int) -> dict[str, float]:
     }
 
 
+def describe_machine() -> dict[str, object]:
+    """What figures depend on."""
+    return {
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
 def measure(server: Server, options: argparse.Namespace) -> dict[str, object]:
     """All loads against one server, each from a fresh process, as one report."""
     runs = []
@@ -244,11 +265,7 @@ def measure(server: Server, options: argparse.Namespace) -> dict[str, object]:
         runs.append({**asdict(outcome), **memory})
     models = httpx.get(f"{server.url}/v1/models").json()["data"]
     return {
-        "machine": {
-            "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-            "system": platform.platform(),
-            "python": platform.python_version(),
-        },
+        "machine": describe_machine(),
         "model": models[0]["id"],
         "mode": options.mode,
         "start_seconds": server.start_seconds,
@@ -297,7 +314,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     load_pairs(options.pairs)  # a missing folder is told before a server is started
     if options.url is not None:
-        report = measure(Server(url=options.url, process_id=None, start_seconds=None), options)
+        report = measure(Server(url=options.url, start_seconds=None, process=None), options)
     else:
         with start_server(options.serve) as server:
             report = measure(server, options)

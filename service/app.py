@@ -24,6 +24,7 @@ from service.error_responses import install_error_handlers
 from service.expert_choice import load_panel, parse_experts
 from service.idempotency import Idempotency
 from service.keyring import Keyring
+from service.last_answers import LastAnswers
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.observation import count_waiting
@@ -116,7 +117,8 @@ def create_app(
     )
     app.add_middleware(Authentication, keyring=keyring, quotas=Quotas())
     app.add_middleware(RequestLog, metrics=series, tracer=tracer)
-    app.add_middleware(UnreadBody, max_bytes=settings.max_body_bytes)  # added last: the outermost
+    app.add_middleware(UnreadBody, max_bytes=settings.max_body_bytes)
+    app.add_middleware(LastAnswers, lifecycle=lifecycle)  # added last: the outermost
     return app
 
 

@@ -9,6 +9,8 @@ programs should look at.
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from starlette.requests import ClientDisconnect
+
 from genrm.errors import (
     EngineClosedError,
     EngineError,
@@ -190,7 +192,7 @@ def describe_failure(error: BaseException) -> Failure:
             return Failure(
                 code=error.code, message=str(error), param=error.param, retry_after_seconds=error.retry_after_seconds
             )
-        case ClientGoneError():
+        case ClientGoneError() | ClientDisconnect():  # the latter: while its body was still coming
             return Failure(code="client_closed_request", message="The client closed the connection.")
         case ImageTooLargeError():
             return Failure(code="image_too_large", message=str(error), param=error.param)

@@ -103,6 +103,22 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {**_ERRORS}
 """Of routes whose answer the framework describes."""
 
+_EVENT: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "event": {"type": "string", "enum": ["critique", "verdict", "error"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {
+                "oneOf": [{"$ref": _REF.format(model=name)} for name in ("CritiqueDelta", "JudgeResponse", "ErrorBody")]
+            },
+        },
+    },
+    "required": ["event", "data"],
+}
+"""One event of a stream, as OpenAPI 3.2 describes it (`itemSchema`); readers of 3.1 see a text."""
+
 JUDGE_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "model": JudgeResponse,
@@ -110,6 +126,7 @@ JUDGE_RESPONSES: dict[int | str, dict[str, Any]] = {
         "content": {
             "text/event-stream": {
                 "schema": {"type": "string"},
+                "itemSchema": _EVENT,
                 "example": 'event: critique\ndata: {"first":"A","delta":"I"}\n\nevent: verdict\ndata: {"id":"…"}\n\n',
             },
         },

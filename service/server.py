@@ -3,7 +3,8 @@
 The ports (of the service, and of its metrics if they have one) are taken before anything is loaded, so a busy one is an
 error at once. On SIGTERM `/readyz` answers 503 while
 the port is still open, then the port closes, running judgements finish, and the process ends with status 0. Ctrl-C
-skips the wait. A model that still loads is not waited for.
+skips the wait. A model that still loads is not waited for. Connections that are about to be closed are told so by
+`service.last_answers`.
 """
 
 import asyncio
@@ -29,6 +30,8 @@ from service.metrics_port import MetricsServer
 from service.settings import Settings
 
 _BACKLOG = 2048
+_LAST_REQUESTS_SECONDS = 0.2
+"""After the port is closed, how long requests that reached it before have to be read, so that they get an answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +49,9 @@ _METRICS_NAMES = PortNames(host="GENRM_METRICS_HOST", port="GENRM_METRICS_PORT")
 def open_port(host: str, port: int, names: PortNames = _NAMES) -> socket.socket:
     """A listening socket. port: 0 takes a free one. Raises StartError that names the port and the remedy."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # Connections inherit the protocol named here, and asyncio sets TCP_NODELAY only where one is named. Without it the
+    # second packet of an answer waits until the client has acknowledged the first, which many put off for 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
@@ -119,14 +124,6 @@ class JudgeServer(uvicorn.Server):
             self._metrics_server.start()
         await super().startup(sockets)
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close the port, let finish what runs, close the engine; the metrics go last."""
-        try:
-            await super().shutdown(sockets)
-        finally:
-            if self._metrics_server is not None:
-                await self._metrics_server.stop()
-
     async def on_tick(self, counter: int) -> bool:
         """Whether to leave the main loop."""
         if self._lifecycle.phase == "ready" and not self._said_ready:
@@ -136,6 +133,21 @@ class JudgeServer(uvicorn.Server):
         if self._lifecycle.phase == "failed" or (self._stop_at is not None and time.monotonic() >= self._stop_at):
             self.should_exit = True
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the port, answer what came through it just before, let finish what runs, close the engine; the metrics
+        go last.
+
+        uvicorn alone would close connections whose request it has not read yet, under clients that wait.
+        """
+        try:
+            for server in self.servers:
+                server.close()
+            await asyncio.sleep(_LAST_REQUESTS_SECONDS)
+            await super().shutdown(sockets)
+        finally:
+            if self._metrics_server is not None:
+                await self._metrics_server.stop()
 
 
 def run_server(

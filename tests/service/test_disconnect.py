@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -41,6 +43,21 @@ def test_a_client_that_leaves_a_stream_cancels_its_judgement(
             assert not hanging_engine.cancelled.is_set()
         assert hanging_engine.cancelled.wait(60)
         eventually(lambda: 'genrm_rejections_total{reason="client_closed_request"} 1.0' in read_metrics(live.url))
+
+
+def test_a_client_that_leaves_before_its_body_is_sent_is_no_failure_of_the_service(
+    serve: Serve, eventually: Callable[[Callable[[], bool]], None]
+) -> None:
+    with serve() as live:
+        address = urlsplit(live.url)
+        for content_type, start in ((b"application/json", b"{"), (b"multipart/form-data; boundary=x", b"--x")):
+            with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
+                head = b"POST /v1/judge HTTP/1.1\r\nHost: x\r\nContent-Type: " + content_type
+                connection.sendall(head + b"\r\nContent-Length: 5000\r\n\r\n" + start)
+                eventually(lambda: live.app.state.admission.num_admitted == 1)
+            eventually(lambda: live.app.state.admission.num_admitted == 0)
+        eventually(lambda: 'genrm_rejections_total{reason="client_closed_request"} 2.0' in read_metrics(live.url))
+        assert 'reason="internal_error"} 0.0' in read_metrics(live.url)
 
 
 def read_metrics(url: str) -> str:

@@ -101,6 +101,7 @@ async def test_the_stream_is_described_beside_the_plain_answer(document: dict[st
     content = document["paths"]["/v1/judge"]["post"]["responses"]["200"]["content"]
     assert set(content) == {"application/json", "text/event-stream"}
     assert "event: verdict" in content["text/event-stream"]["example"]
+    assert content["text/event-stream"]["itemSchema"]["properties"]["event"]["enum"] == ["critique", "verdict", "error"]
 
 
 async def test_a_stable_document_comes_back_each_time(client: httpx.AsyncClient, document: dict[str, Any]) -> None:
