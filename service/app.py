@@ -105,6 +105,7 @@ def create_app(
     )
     if keeper is not None:
         lifecycle.before_ready.append(("The batch queue", keeper.start))
+        lifecycle.on_stop.append(keeper.stop_taking)
     for route in (judge, rerank, verify, openrlhf, files, batches, models, adapters, health, documentation):
         app.include_router(route.router)
     if settings.metrics_port is None:  # otherwise `service.server` serves them there

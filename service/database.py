@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +26,10 @@ NONE = "none"
 """Of GENRM_DATABASE_URL: keep nothing."""
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 _BUSY_MILLISECONDS = 30_000
+_MAX_THREADS = 8
+"""Of its own: a database that hangs must not hold up what decodes pictures."""
+_POSTGRESQL_LIMITS = {"connect_timeout": 5, "tcp_user_timeout": 15_000, "keepalives_idle": 10}
+"""Seconds, milliseconds, seconds: a server that is gone is an error and not a silence."""
 _SCHEMA_LOCK = 7_310_421
 """Number of the advisory lock that replicas take while they create tables."""
 
@@ -69,7 +74,12 @@ class Database:
         self._lock: FileLock | None = None
         if self.is_exclusive:
             self._lock = _lock_file(url)
-        self._engine = sa.create_engine(url, pool_pre_ping=not self.is_exclusive)
+        self._threads = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="database")
+        self._engine = sa.create_engine(
+            url,
+            pool_pre_ping=not self.is_exclusive,
+            connect_args={} if self.is_exclusive else _POSTGRESQL_LIMITS,
+        )
         if self.is_exclusive:
             event.listen(self._engine, "connect", _prepare_sqlite)
         try:
@@ -109,12 +119,12 @@ class Database:
             with self.transaction() as connection:
                 return work(connection)
 
-        return await asyncio.to_thread(run_here)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run_here)
 
     def close(self) -> None:
         """Let go of connections and of the file."""
-        if hasattr(self, "_engine"):
-            self._engine.dispose()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._engine.dispose()
         if self._lock is not None:
             self._lock.release()
 

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from genrm.errors import GenRMError
 from service.errors import Failure, RefusalError, describe_failure
@@ -64,13 +65,26 @@ async def _answer_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     asked = f"{request.method} {shorten(request.url.path)}"
     refusal: Exception = error
+    headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.NOT_FOUND:
         refusal = RefusalError("not_found", f"There is nothing at {asked}. GET /docs lists what there is.")
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = (error.headers or {}).get("Allow", "")
+        allowed = find_methods(request) or headers.get("Allow", "")
+        headers["Allow"] = allowed
         refusal = RefusalError(
             "method_not_allowed", f"{asked} is not possible; this URL takes {allowed or 'other methods'}. Use that."
         )
+    elif error.status_code == HTTPStatus.BAD_REQUEST:  # what the framework could not read, it does not say more
+        refusal = RefusalError("invalid_json", "The body cannot be read. Send JSON in UTF-8, as the header says.")
     response = build_error_response(refusal, get_record(request))
-    response.headers.update(error.headers or {})
+    response.headers.update(headers)
     return response
+
+
+def find_methods(request: Request) -> str:
+    """All methods of a documented URL, as an `Allow` header names them. The framework knows the first route's only."""
+    found: set[str] = set()
+    for template, operations in request.app.openapi()["paths"].items():
+        if compile_path(template)[0].match(request.url.path):
+            found |= {method.upper() for method in operations}
+    return ", ".join(sorted(found))

@@ -99,6 +99,8 @@ class Idempotency:
     def __init__(self, app: ASGIApp, find_store: Callable[[], tuple[Database, str] | None]) -> None:
         self._app = app
         self._find_store = find_store
+        self._running: set[tuple[str, str]] = set()
+        """Owner and key of what this process is at."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it as before. Raises RefusalError."""
@@ -124,11 +126,17 @@ class Idempotency:
         database, replica_id = store
         record: RequestRecord = scope["state"]["record"]
         owner = get_owner(record) or ""
-        found = await database.run(lambda connection: _claim(connection, owner, key, replica_id))
-        if found is None:
-            await self._answer_first(scope, receive, send, database, owner, key)
-        else:
-            await _answer_again(found, scope, receive, send, record)
+        if (owner, key) in self._running:
+            raise _refuse_running()
+        self._running.add((owner, key))
+        try:
+            found = await database.run(lambda connection: _claim(connection, owner, key, replica_id))
+            if found is None:
+                await self._answer_first(scope, receive, send, database, owner, key)
+            else:
+                await _answer_again(found, scope, receive, send, record)
+        finally:
+            self._running.discard((owner, key))
 
     async def _answer_first(
         self, scope: Scope, receive: Receive, send: Send, database: Database, owner: str, key: str
@@ -167,6 +175,7 @@ class Idempotency:
         """Keep a final answer; let go of the key for any other."""
         record: RequestRecord = scope["state"]["record"]
         is_final = passing.status in _KEPT_STATUSES and (passing.status > 299 or record.error_code is None)
+        is_final = is_final and record.error_code != "remote_image_failed"  # the other host may do better
         try:
             if not is_final or not passing.is_read or passing.body is None:
                 await database.run(lambda connection: _release(connection, owner, key))
@@ -200,7 +209,10 @@ def _claim(connection: sa.Connection, owner: str, key: str, replica_id: str) -> 
     """
     here = _at(owner, key)
     now = int(time.time())
-    connection.execute(remembered.delete().where(here, remembered.c.created_at < now - KEPT_SECONDS))
+    is_old = remembered.c.created_at < now - KEPT_SECONDS
+    # This process is at nothing with this key, so a row of its own without an answer is one that could not be deleted.
+    is_left_over = sa.and_(remembered.c.replica == replica_id, remembered.c.status.is_(None))
+    connection.execute(remembered.delete().where(here, sa.or_(is_old, is_left_over)))
     try:
         with connection.begin_nested():
             connection.execute(remembered.insert().values(owner=owner, key=key, replica=replica_id, created_at=now))
@@ -209,15 +221,18 @@ def _claim(connection: sa.Connection, owner: str, key: str, replica_id: str) -> 
     else:
         return None
     if row is None or row.status is None:
-        raise RefusalError(
-            "idempotency_key_in_use",
-            f"A request with this {HEADER} is running. Ask again when it is over, or use a new key for another "
-            "request.",
-            param=HEADER,
-            retry_after_seconds=1,
-        )
+        raise _refuse_running()
     return Answer(
         fingerprint=row.fingerprint, route=row.route, status=row.status, headers=json.loads(row.headers), body=row.body
+    )
+
+
+def _refuse_running() -> RefusalError:
+    return RefusalError(
+        "idempotency_key_in_use",
+        f"A request with this {HEADER} is running. Ask again when it is over, or use a new key for another request.",
+        param=HEADER,
+        retry_after_seconds=1,
     )
 
 

@@ -54,6 +54,8 @@ class Lifecycle:
         self._loaded = asyncio.Event()
         self.before_ready: list[tuple[str, Callable[[], Awaitable[None]]]] = []
         """What else has to have started, by name, with how to start it."""
+        self.on_stop: list[Callable[[], None]] = []
+        """Who else is told of the stop signal, in the signal's own handler; must return at once."""
 
     async def load(self) -> None:
         """Build and start the engine. Afterwards the phase is `ready`, or `failed` with `error` set."""
@@ -117,6 +119,8 @@ class Lifecycle:
         """Refuse new judgements from now on; running ones go on."""
         self.phase = "stopping"
         self.stopping_since = self.stopping_since or time.monotonic()
+        for tell in self.on_stop:
+            tell()
 
     async def close(self) -> None:
         """Close the engine and the experts, if there are any."""

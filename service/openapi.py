@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from genrm.prompts import PROMPT_VERSION
 from genrm.types import WireModel
+from service.batches.schemas import BatchRequest
 from service.error_examples import render_error_example
 from service.errors import HTTP_STATUS, MEANING, Code
 from service.openrlhf_schemas import RewardRequest, RewardResponse
@@ -282,6 +283,7 @@ def _json_body(model: str, example: dict[str, Any]) -> dict[str, Any]:
 
 
 LOAD_ADAPTER_BODY = _json_body("LoadAdapterRequest", {"lora_name": "candidate", "lora_path": "candidate-7"})
+BATCH_BODY = _json_body("BatchRequest", {"input_file_id": "file-6f1c", "endpoint": "/v1/judge"})
 UNLOAD_ADAPTER_BODY = _json_body("UnloadAdapterRequest", {"lora_name": "candidate"})
 
 
@@ -343,6 +345,7 @@ _BODIES: tuple[type[WireModel], ...] = (
     VerifyFields,
     LoadAdapterRequest,
     UnloadAdapterRequest,
+    BatchRequest,
 )
 
 

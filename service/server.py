@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -168,9 +169,14 @@ def run_server(
         raise lifecycle.error
     if lifecycle.error is not None:
         raise StartError("The model could not be loaded for a reason that was not foreseen; the log above has it.")
-    if is_any_loading():
+    if is_any_loading() or _is_any_waiting_for_the_database():
         logging.shutdown()
         os._exit(0)
+
+
+def _is_any_waiting_for_the_database() -> bool:
+    """Whether threads of the workflow engine are left, which retry for ever; Python would wait for them."""
+    return any(thread.name.startswith("dbos-executor-") for thread in threading.enumerate())
 
 
 def _describe_bind_failure(error: OSError, host: str, port: int, names: PortNames) -> str:

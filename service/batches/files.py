@@ -78,6 +78,8 @@ def abandon_file(connection: sa.Connection, file_id: str) -> None:
 
 def find_file(connection: sa.Connection, file_id: str, owner: str | None) -> StoredFile | None:
     """A file of that owner; None if there is none, or it belongs to somebody else."""
+    if "\0" in file_id:  # PostgreSQL has no text with it
+        return None
     query = files.select().where(files.c.id == file_id, whose(files, owner), files.c.num_bytes != _INCOMPLETE)
     row = connection.execute(query).mappings().one_or_none()
     return _read_file(row) if row is not None else _find_result_file(connection, file_id, owner)
@@ -94,6 +96,8 @@ def list_files(
 ) -> list[StoredFile]:
     """Uploaded files of an owner. after: the id of the last one that was seen."""
     query = files.select().where(whose(files, owner), files.c.num_bytes != _INCOMPLETE)
+    if purpose is not None and "\0" in purpose:
+        return []
     if purpose is not None:
         query = query.where(files.c.purpose == purpose)
     return [_read_file(row) for row in take_page(connection, query, files, after, limit, newest_first=newest_first)]
@@ -179,6 +183,8 @@ def take_page(
 ) -> Iterator[sa.RowMapping]:
     """Rows in the order of their creation, those of the same second by id."""
     position = sa.tuple_(table.c.created_at, table.c.id)
+    if after is not None and "\0" in after:
+        return
     if after is not None:
         seen = connection.execute(sa.select(table.c.created_at, table.c.id).where(table.c.id == after)).one_or_none()
         if seen is None:

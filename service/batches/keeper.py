@@ -5,6 +5,7 @@ were created and not submitted when their process died, and deletes what is past
 """
 
 import asyncio
+import importlib
 import logging
 import time
 import uuid
@@ -57,13 +58,13 @@ class BatchKeeper:
         self._turns = Turns(admission, settings.batch_workers)
         self._replicas = Replicas(self.replica_id, is_exclusive=database.is_exclusive)
         self._workflows: BatchWorkflows | None = None
-        self._housekeeping: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Begin to work on what there is. Raises StartError and StorageError."""
-        from service.batches.workflows import BatchWorkflows  # its library takes seconds to import
-
-        workflows = BatchWorkflows(
+        # Its library takes seconds to import, and health checks are to be answered meanwhile.
+        module = await asyncio.to_thread(importlib.import_module, "service.batches.workflows")
+        workflows: BatchWorkflows = module.BatchWorkflows(
             self.database,
             self._runner,
             self._turns,
@@ -74,9 +75,15 @@ class BatchKeeper:
             loop=asyncio.get_running_loop(),
         )
         await self.database.run(self._replicas.beat)
-        await asyncio.to_thread(workflows.launch)
+        launching = asyncio.ensure_future(asyncio.to_thread(workflows.launch))
+        try:
+            await asyncio.shield(launching)
+        except BaseException:
+            await asyncio.wait({launching})
+            await asyncio.to_thread(workflows.close)
+            raise
         self._workflows = workflows
-        self._housekeeping = asyncio.create_task(self._keep_house(workflows))
+        self._tasks = [asyncio.create_task(each) for each in (self._beat(), self._keep_house(workflows))]
 
     async def submit(self, batch_id: str) -> None:
         """Have a batch worked off. Raises RefusalError if the service is not there yet, or stops."""
@@ -93,8 +100,7 @@ class BatchKeeper:
     async def close(self) -> None:
         """Let lines that run be finished, leave the rest to other replicas or the next process, close the database."""
         self.stop_taking()
-        if self._housekeeping is not None:
-            await cancel_all(self._housekeeping)
+        await cancel_all(*self._tasks)
         began = self._lifecycle.stopping_since or time.monotonic()
         limit = began + self._settings.shutdown_delay_seconds + self._settings.shutdown_timeout_seconds
         while self._turns.num_running and time.monotonic() < limit:  # noqa: ASYNC110 - threads and time end it
@@ -106,6 +112,15 @@ class BatchKeeper:
         except StorageError:
             _logger.warning("The other replicas could not be told that this one stops; they will notice.")
         await asyncio.to_thread(self.database.close)
+
+    async def _beat(self) -> None:
+        """Show that this replica lives, whatever housekeeping waits for."""
+        while True:
+            try:
+                await self.database.run(self._replicas.beat)
+            except StorageError:
+                _logger.warning("The database did not take this replica's sign of life.")
+            await asyncio.sleep(BEAT_SECONDS)
 
     async def _keep_house(self, workflows: "BatchWorkflows") -> None:
         next_cleaning = 0.0
@@ -120,8 +135,6 @@ class BatchKeeper:
             await asyncio.sleep(BEAT_SECONDS)
 
     def _look_after_replicas(self, workflows: "BatchWorkflows") -> None:
-        with self.database.transaction() as connection:
-            self._replicas.beat(connection)
         with self.database.transaction() as connection:
             dead = self._replicas.claim_dead(connection)
         for replica_id in dead:
@@ -138,6 +151,11 @@ class BatchKeeper:
             delete_expired_files(connection, now, keep=[batch.input_file_id for batch in still_open])
             forget_old_answers(connection, now)
             deleted = store.delete_old_batches(connection, now)
+        workers = workflows.find_workers() - {self.replica_id}
+        with self.database.transaction() as connection:
+            unknown = self._replicas.find_unknown(connection, workers)
+        for replica_id in unknown:
+            workflows.take_over(replica_id)
         workflows.forget(deleted)
         for batch in still_open:
             workflows.submit(batch.id)  # of one that was submitted it changes nothing

@@ -22,7 +22,7 @@ _MAY_FOLLOW: dict[Status, tuple[Status, ...]] = {
     "in_progress": ("validating",),
     "finalizing": ("in_progress",),
     "completed": ("finalizing",),
-    "failed": ("validating", "in_progress", "cancelling"),
+    "failed": ("validating", "in_progress", "finalizing", "cancelling"),
     "expired": ("in_progress", "finalizing"),
     "cancelling": ("validating", "in_progress"),
     "cancelled": ("cancelling",),
@@ -131,6 +131,8 @@ def add_batch(
 
 def find_batch(connection: sa.Connection, batch_id: str, owner: str | None) -> Batch | None:
     """A batch of that owner; None if there is none, or it belongs to somebody else."""
+    if "\0" in batch_id:  # PostgreSQL has no text with it
+        return None
     query = batches.select().where(batches.c.id == batch_id, whose(batches, owner))
     row = connection.execute(query).mappings().one_or_none()
     return _read_batch(row) if row is not None else None
@@ -214,6 +216,12 @@ def start_piece(connection: sa.Connection, batch_id: str, position: int) -> tupl
         pieces.update().where(here).values(num_idle_starts=num_idle_starts, num_results_seen=num_results)
     )
     return piece, num_idle_starts - 1
+
+
+def leave_piece(connection: sa.Connection, batch_id: str, position: int) -> None:
+    """Say that a worker left a piece in order, which says nothing against its lines."""
+    here = sa.and_(pieces.c.batch_id == batch_id, pieces.c.position == position, pieces.c.num_idle_starts > 0)
+    connection.execute(pieces.update().where(here).values(num_idle_starts=pieces.c.num_idle_starts - 1))
 
 
 def end_piece(connection: sa.Connection, batch_id: str, position: int) -> None:

@@ -8,6 +8,7 @@ per worker.
 """
 
 import asyncio
+import contextvars
 import logging
 import threading
 import time
@@ -101,7 +102,7 @@ class BatchWorkflows:
         library_log.handlers = [logging.NullHandler()]  # keeps it from printing beside our log
         library_log.propagate = True
         try:
-            DBOS(config=config)
+            self._library = DBOS(config=config)
             self._piece = DBOS.workflow(name="piece", max_recovery_attempts=None)(
                 lambda batch_id, position: self._insist(batch_id, lambda: self._work_on_piece(batch_id, position))
             )
@@ -120,6 +121,11 @@ class BatchWorkflows:
                 "GENRM_DATABASE_URL, or set it to none: then there are no batches."
             ) from error
 
+    def find_workers(self) -> set[str]:
+        """The replicas that anything is being worked on by, living or not. Blocks."""
+        held = DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
+        return {each.executor_id for each in held if each.executor_id is not None}
+
     def submit(self, batch_id: str) -> None:
         """Have a batch worked off; nothing happens to one that was submitted before. Blocks."""
         with SetWorkflowID(batch_id):
@@ -137,9 +143,11 @@ class BatchWorkflows:
             DBOS.delete_workflows(ids)
 
     def stop_taking(self) -> None:
-        """Start no further line; those that run are finished."""
+        """Take no further piece and start no further line; those that run are finished. Does not block."""
         self._stopping.set()
         self._turns.is_closed = True
+        for event in self._library.background_thread_stop_events:  # pieces are for the replicas that stay
+            event.set()
 
     def close(self) -> None:
         """Leave what is not finished to the next process. Blocks."""
@@ -152,9 +160,12 @@ class BatchWorkflows:
         What fails for another reason is a bug; after a few tries it fails the batch, so that nobody waits for it.
         """
         num_bugs = 0
-        while num_bugs < _MAX_BUGS:
+        while True:
             try:
-                work()
+                if num_bugs < _MAX_BUGS:
+                    work()
+                else:
+                    self._fail(batch_id)
             except StorageError:
                 _logger.exception("Batch %s waits for the database.", batch_id)
             except Exception:
@@ -164,6 +175,8 @@ class BatchWorkflows:
                 return
             if self._stopping.wait(_PAUSE_SECONDS):
                 raise _LeftError
+
+    def _fail(self, batch_id: str) -> None:
         problem = BatchProblem(
             code="internal_error", message="The service failed on this batch; its log has the reason."
         )
@@ -205,13 +218,18 @@ class BatchWorkflows:
             if batch.status == "cancelling":
                 num_pieces = num_handed_out
             while num_handed_out < min(num_pieces, num_done + 2 * self._num_workers):
-                with SetWorkflowID(f"{batch_id}-{num_handed_out}"):
-                    DBOS.enqueue_workflow(_PIECE_QUEUE, self._piece, batch_id, num_handed_out)
+                # Outside of this workflow's context: DBOS would number it as a step of it, and after a failure or a
+                # restart the numbers are others.
+                contextvars.Context().run(self._hand_out_piece, batch_id, num_handed_out)
                 num_handed_out += 1
             if num_done >= num_pieces:
                 return
             if self._stopping.wait(_LOOK_SECONDS):
                 raise _LeftError
+
+    def _hand_out_piece(self, batch_id: str, position: int) -> None:
+        with SetWorkflowID(f"{batch_id}-{position}"):
+            DBOS.enqueue_workflow(_PIECE_QUEUE, self._piece, batch_id, position)
 
     def _end(self, batch_id: str) -> None:
         """Put a batch into its last state, whatever it is cancelled to meanwhile."""
@@ -229,6 +247,16 @@ class BatchWorkflows:
                 self._metrics.batches.labels(ends[-1]).inc()
 
     def _work_on_piece(self, batch_id: str, position: int) -> None:
+        if self._stopping.is_set():
+            raise _LeftError
+        try:
+            self._judge_piece(batch_id, position)
+        except _LeftError:
+            with self._database.transaction() as connection:
+                store.leave_piece(connection, batch_id, position)
+            raise
+
+    def _judge_piece(self, batch_id: str, position: int) -> None:
         with self._database.transaction() as connection:
             batch = store.find_batch(connection, batch_id, None)
             if batch is None:

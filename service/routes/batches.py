@@ -3,7 +3,7 @@
 from typing import Annotated
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 
 from service.access import AppLifecycle, AppSettings, Owner, RequiredKeeper
 from service.batches import store
@@ -11,21 +11,28 @@ from service.batches.files import find_file
 from service.batches.schemas import BatchList, BatchObject, BatchRequest, parse_window, show_batch
 from service.batches.store import Batch
 from service.errors import RefusalError
-from service.openapi import ERROR_RESPONSES
+from service.incoming import read_fields
+from service.openapi import BATCH_BODY, ERROR_RESPONSES
 from service.validation import shorten
 
 router = APIRouter(tags=["batches"])
 _DAY_SECONDS = 86_400
 
 
-@router.post("/v1/batches", summary="Start a batch", responses=ERROR_RESPONSES)
+@router.post(
+    "/v1/batches",
+    summary="Start a batch",
+    responses=ERROR_RESPONSES,
+    openapi_extra={"requestBody": BATCH_BODY},
+)
 async def create_batch(
-    fields: BatchRequest, keeper: RequiredKeeper, lifecycle: AppLifecycle, settings: AppSettings, owner: Owner
+    request: Request, keeper: RequiredKeeper, lifecycle: AppLifecycle, settings: AppSettings, owner: Owner
 ) -> BatchObject:
     """Have the lines of an uploaded file judged. They are worked on while requests leave room, survive crashes and
     restarts, and each ends in the output file or, if it failed, in the error file.
     """
     lifecycle.require_judge()
+    fields = await read_fields(request, settings, BatchRequest)
 
     def add(connection: sa.Connection) -> Batch:
         file = find_file(connection, fields.input_file_id, owner)

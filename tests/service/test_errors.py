@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import get_args
 
+import httpx
 import pytest
 
 from genrm.errors import (
@@ -83,3 +84,11 @@ def test_the_design_note_lists_every_code_under_its_status() -> None:
     rows = [line.split("|") for line in note.splitlines() if line.startswith("| ") and line[2].isdigit()]
     documented = {code: int(row[1].strip()) for row in rows for code in re.findall(r"`([a-z_]+)`", row[2])}
     assert documented == {code: status for code, status in HTTP_STATUS.items() if status != 499}
+
+
+async def test_the_methods_of_a_url_are_all_named_when_another_is_used(client: httpx.AsyncClient) -> None:
+    for path, allowed in (("/v1/files", "GET, POST"), ("/v1/files/file-1", "DELETE, GET"), ("/v1/judge", "POST")):
+        answer = await client.put(path)
+        assert answer.status_code == 405
+        assert answer.headers["Allow"] == allowed
+        assert allowed in answer.json()["error"]["message"]

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from genrm.engines.contract import Completion, OnText, Prompt, Sampling
 from genrm.engines.fake import FakeEngine
 from genrm.errors import EngineError
+from service import idempotency
+from service.errors import StorageError
 from service.idempotency import KEPT_SECONDS, Fingerprint, forget_old_answers
 from service.tables import remembered
 
@@ -223,6 +225,18 @@ async def test_answers_outlive_the_service_and_are_forgotten_in_the_end(
         assert "Idempotent-Replayed" not in anew.headers
         await keeper.database.run(lambda connection: forget_old_answers(connection, 2**40))
         assert "Idempotent-Replayed" not in (await http.post("/v1/judge", json=make_body(), headers=KEY)).headers
+
+
+async def test_a_key_that_could_not_be_let_go_of_can_be_used_again(
+    http: httpx.AsyncClient, make_body: MakeBody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        for name in ("_remember", "_release"):
+            broken.setattr(idempotency, name, lambda *_: (_ for _ in ()).throw(StorageError("no room")))
+        assert (await http.post("/v1/judge", json=make_body(), headers=KEY)).status_code == 200
+    again = await http.post("/v1/judge", json=make_body(), headers=KEY)
+    assert again.status_code == 200
+    assert "Idempotent-Replayed" not in again.headers
 
 
 @given(body=st.binary(max_size=60), cuts=st.lists(st.integers(0, 60), max_size=5))

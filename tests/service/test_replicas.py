@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -51,6 +51,18 @@ def join(connection: sa.Connection, clock: Clock) -> Callable[[str], Replicas]:
     return make
 
 
+def let_pass(
+    clock: Clock, connection: sa.Connection, seconds: int, *, lookers: Sequence[Replicas], living: Sequence[Replicas]
+) -> None:
+    """Time in which some look and some show themselves, every three seconds; the last look is the caller's."""
+    for _ in range(0, seconds, 3):
+        for one in living:
+            one.beat(connection)
+        for one in lookers:
+            one.claim_dead(connection)
+        clock.now += 3
+
+
 def test_one_that_beats_is_alive_and_one_that_stands_still_is_dead(
     connection: sa.Connection, clock: Clock, join: Callable[[str], Replicas]
 ) -> None:
@@ -59,9 +71,9 @@ def test_one_that_beats_is_alive_and_one_that_stands_still_is_dead(
         assert a.claim_dead(connection) == []
         clock.now += 3
         b.beat(connection)
-    assert a.claim_dead(connection) == []
-    clock.now += 14.9
-    assert a.claim_dead(connection) == []
+    for seconds in (0, 5, 5, 4.9):
+        clock.now += seconds
+        assert a.claim_dead(connection) == []
     clock.now += 0.1
     assert a.claim_dead(connection) == ["b"]
     a.forget(connection, "b")
@@ -72,16 +84,11 @@ def test_only_one_takes_over_unless_it_dies_over_it(
     connection: sa.Connection, clock: Clock, join: Callable[[str], Replicas]
 ) -> None:
     a, b, c = join("a"), join("b"), join("c")
-    for one in (a, b):
-        one.claim_dead(connection)
-    clock.now += 15
-    for one in (a, b):
-        one.beat(connection)
+    let_pass(clock, connection, 15, lookers=(a, b), living=(a, b))
     assert a.claim_dead(connection) == ["c"]
     assert b.claim_dead(connection) == []
     assert a.claim_dead(connection) == ["c"], "it may have failed the first time"
-    clock.now += 15
-    b.beat(connection)
+    let_pass(clock, connection, 15, lookers=(b,), living=(b,))
     assert b.claim_dead(connection) == ["a", "c"]
     del c
 
@@ -96,8 +103,7 @@ def test_one_that_was_taken_for_dead_shows_itself_again(
     connection: sa.Connection, clock: Clock, join: Callable[[str], Replicas]
 ) -> None:
     a, b = join("a"), join("b")
-    a.claim_dead(connection)
-    clock.now += 15
+    let_pass(clock, connection, 15, lookers=(a,), living=(a,))
     assert a.claim_dead(connection) == ["b"]
     a.forget(connection, "b")
     b.beat(connection)
@@ -109,3 +115,28 @@ def test_who_has_the_database_alone_knows_that_others_are_of_the_past(connection
     new = Replicas("new", is_exclusive=True, clock=clock)
     new.beat(connection)
     assert new.claim_dead(connection) == ["old"]
+
+
+def test_after_a_time_without_looking_nobody_is_taken_for_dead_at_once(
+    connection: sa.Connection, clock: Clock, join: Callable[[str], Replicas]
+) -> None:
+    a, b = join("a"), join("b")
+    a.claim_dead(connection)
+    clock.now += 60  # the database was away, for the other one as well
+    assert a.claim_dead(connection) == []
+    b.beat(connection)
+    clock.now += 3
+    assert a.claim_dead(connection) == []
+    let_pass(clock, connection, 15, lookers=(a,), living=(a,))
+    assert a.claim_dead(connection) == ["b"]
+
+
+def test_one_that_was_forgotten_and_left_is_known_again(
+    connection: sa.Connection, join: Callable[[str], Replicas]
+) -> None:
+    a, b = join("a"), join("b")
+    a.forget(connection, "b")
+    assert a.find_unknown(connection, {"a", "b"}) == {"b"}
+    b.leave(connection)
+    assert a.find_unknown(connection, {"a", "b"}) == set()
+    assert a.claim_dead(connection) == ["b"]

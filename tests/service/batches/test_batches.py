@@ -282,6 +282,26 @@ def test_a_database_that_fails_for_a_while_delays_a_batch_and_does_not_end_it(
     assert ended.status == "completed"
 
 
+def test_a_database_that_fails_while_pieces_are_handed_out_leaves_none_out(
+    serve_batches: ServeBatches, make_line: MakeLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflows, "_PAUSE_SECONDS", 0.05)
+    count_pieces, num_calls = store.count_pieces, 0
+
+    def fail_sometimes(*given: Any) -> tuple[int, int]:
+        nonlocal num_calls
+        num_calls += 1
+        if num_calls in (2, 3, 5):
+            raise OperationalError("SELECT", {}, Exception("away"))
+        return count_pieces(*given)
+
+    monkeypatch.setattr(store, "count_pieces", fail_sometimes)
+    with serve_batches(batch_workers=2) as caller:
+        ended = caller.wait(caller.start([make_line(str(i)) for i in range(60)]))
+        assert len(caller.read(ended.output_file_id)) == 60
+    assert ended.status == "completed"
+
+
 def test_a_bug_fails_the_batch_and_nobody_waits_for_it(
     serve_batches: ServeBatches, make_line: MakeLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

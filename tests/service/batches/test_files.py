@@ -138,6 +138,19 @@ async def test_a_batch_that_makes_no_sense_is_refused(
     assert answer.json()["error"]["param"] == param
 
 
+async def test_names_that_no_database_can_hold_name_nothing(batches_client: httpx.AsyncClient) -> None:
+    for path in ("/v1/files/%00", "/v1/files/%00/content", "/v1/batches/%00"):
+        assert (await batches_client.get(path)).status_code == 404
+    for query in ("after=%00", "purpose=%00"):
+        assert (await batches_client.get(f"/v1/files?{query}")).json()["data"] == []
+    body = {"input_file_id": "\0", "endpoint": "/v1/judge"}
+    assert (await batches_client.post("/v1/batches", json=body)).status_code == 422
+    kind = {"Content-Type": "application/json"}
+    for content in (b"\xa5", b"", b"[1"):
+        answer = await batches_client.post("/v1/batches", content=content, headers=kind)
+        assert answer.json()["error"]["code"] == "invalid_json"
+
+
 async def test_without_a_database_there_are_no_batches(client: httpx.AsyncClient) -> None:
     for method, path in (("GET", "/v1/files"), ("GET", "/v1/batches"), ("GET", "/v1/files/file-1")):
         answer = await client.request(method, path)
