@@ -130,6 +130,9 @@ class Labeller:
 
 def run(config: LabelConfig, folder: RunFolder) -> dict[str, Any]:
     """Label what is left and write the summary, which is returned. Raises SourceError, OtherJudgeError, EngineError."""
+    from datasets import disable_progress_bars
+
+    disable_progress_bars()  # one per file that is written, between the lines of ours
     table = CandidateTable(config.source, images=config.images, limit=config.limit)
     todo = [(start, stop) for start, stop in table.blocks(config.rows_per_shard) if not folder.is_done(_shard(start))]
     if todo:
