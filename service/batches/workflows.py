@@ -86,6 +86,7 @@ class BatchWorkflows:
         self._max_line_bytes = max_line_bytes
         self._loop = loop
         self._stopping = threading.Event()
+        self._library: DBOS | None = None
 
     def launch(self) -> None:
         """Begin to work on what there is. Blocks. Raises StartError."""
@@ -146,8 +147,9 @@ class BatchWorkflows:
         """Take no further piece and start no further line; those that run are finished. Does not block."""
         self._stopping.set()
         self._turns.is_closed = True
-        for event in self._library.background_thread_stop_events:  # pieces are for the replicas that stay
-            event.set()
+        if self._library is not None:  # pieces are for the replicas that stay
+            for event in self._library.background_thread_stop_events:
+                event.set()
 
     def close(self) -> None:
         """Leave what is not finished to the next process. Blocks."""
