@@ -9,6 +9,8 @@ from hypothesis import settings
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+# Also for services that fixtures of a whole session start: the user's own database is not for tests.
+os.environ["GENRM_DATABASE_URL"] = "none"
 
 # A machine that is busy with something else is no defect.
 settings.register_profile("no-deadline", deadline=None)

@@ -82,7 +82,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     def start_(kind: str = "fake", *, delay_seconds: float = 0.0, **variables: str) -> subprocess.Popen[str]:
         command = [sys.executable, str(script), kind, str(delay_seconds)]
         root = Path(__file__).parents[2]
-        environment = {"PYTHONPATH": str(root), **variables}
+        environment = {"PYTHONPATH": str(root), "GENRM_DATABASE_URL": "none", **variables}
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         processes.append(process)
         return process
