@@ -68,6 +68,7 @@ def answers(url: str) -> bool:
 def running(command: list[str], log: Path) -> Iterator[None]:
     """A process of ours, its output in a file; ended afterwards."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GENRM_")}
+    environment["GENRM_DATABASE_URL"] = "none"
     with (
         log.open("w") as file,
         subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment) as process,
