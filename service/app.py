@@ -98,9 +98,10 @@ def create_app(
     series.track_waiting(lambda: count_waiting(lifecycle.engine))
     series.track_life(lambda: lifecycle.phase == "ready", lambda: lifecycle.engine)
     url = read_database_url(settings.database_url.get_secret_value() if settings.database_url is not None else None)
+    database = Database(url) if url is not None else None
     app.state.keeper = keeper = (
-        BatchKeeper(Database(url), lifecycle, app.state.admission, settings, series, app.state.fetcher)
-        if url is not None
+        BatchKeeper(database, lifecycle, app.state.admission, settings, series, app.state.fetcher)
+        if database is not None
         else None
     )
     if keeper is not None:
@@ -112,7 +113,7 @@ def create_app(
         app.include_router(metrics.router)
     install_error_handlers(app)
     install_schema(app)
-    app.add_middleware(Idempotency, find_store=lambda: (keeper.database, keeper.replica_id) if keeper else None)
+    app.add_middleware(Idempotency, database=database, replica_id=keeper.replica_id if keeper else "")
     app.add_middleware(
         BodyLimit, max_body_bytes=settings.max_body_bytes, others={"/v1/files": settings.max_file_bytes + _FORM_BYTES}
     )

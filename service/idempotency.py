@@ -10,7 +10,6 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
@@ -92,13 +91,13 @@ class _Passing:
 class Idempotency:
     """ASGI middleware, inside of `Authentication`: a key belongs to its caller.
 
-    find_store: gives the database and the name of this replica, or None where there is no database; then the header is
-    refused, because a caller who relies on it must not be deceived.
+    database: None refuses the header, because a caller who relies on it must not be deceived. replica_id: this process.
     """
 
-    def __init__(self, app: ASGIApp, find_store: Callable[[], tuple[Database, str] | None]) -> None:
+    def __init__(self, app: ASGIApp, database: Database | None, replica_id: str) -> None:
         self._app = app
-        self._find_store = find_store
+        self._database = database
+        self._replica_id = replica_id
         self._running: set[tuple[str, str]] = set()
         """Owner and key of what this process is at."""
 
@@ -115,28 +114,27 @@ class Idempotency:
                 "are allowed. Use a UUID, for instance.",
                 param=HEADER,
             )
-        store = self._find_store()
-        if store is None:
+        database = self._database
+        if database is None:
             raise RefusalError(
                 "no_database",
                 f"This service keeps nothing, so it cannot honour {HEADER}. Leave it out, or have GENRM_DATABASE_URL "
                 "set.",
                 param=HEADER,
             )
-        database, replica_id = store
         record: RequestRecord = scope["state"]["record"]
         owner = get_owner(record) or ""
         if (owner, key) in self._running:
             raise _refuse_running()
         self._running.add((owner, key))
         try:
-            found = await database.run(lambda connection: _claim(connection, owner, key, replica_id))
+            found = await database.run(lambda connection: _claim(connection, owner, key, self._replica_id))
             if found is None:
                 await self._answer_first(scope, receive, send, database, owner, key)
-            else:
-                await _answer_again(found, scope, receive, send, record)
         finally:
             self._running.discard((owner, key))
+        if found is not None:
+            await _answer_again(found, scope, receive, send, record)
 
     async def _answer_first(
         self, scope: Scope, receive: Receive, send: Send, database: Database, owner: str, key: str

@@ -131,7 +131,6 @@ class JudgeServer(uvicorn.Server):
         if self._lifecycle.phase == "ready" and not self._said_ready:
             self._said_ready = True
             asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
-            _spare_what_is_loaded()
             self._on_ready(self._lifecycle)
         if self._lifecycle.phase == "failed" or (self._stop_at is not None and time.monotonic() >= self._stop_at):
             self.should_exit = True
@@ -166,7 +165,12 @@ def run_server(
     came while the model was loading, but ends the process with status 0.
     """
     lifecycle: Lifecycle = app.state.lifecycle
-    JudgeServer(app, settings, on_ready, metrics_listener).run(sockets=[listener])
+
+    def say_ready(life: Lifecycle) -> None:
+        _spare_what_is_loaded()
+        on_ready(life)
+
+    JudgeServer(app, settings, say_ready, metrics_listener).run(sockets=[listener])
     if isinstance(lifecycle.error, GenRMError):
         raise lifecycle.error
     if lifecycle.error is not None:
@@ -179,6 +183,7 @@ def run_server(
 def _spare_what_is_loaded() -> None:
     """Have the garbage collector look no more at what lives as long as the process: models and libraries, a million
     objects. A full collection stops every thread, half a second each time, refusals of an overloaded replica included.
+    For a process that does nothing but serve.
     """
     gc.collect()
     gc.freeze()

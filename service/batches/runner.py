@@ -5,7 +5,6 @@ It takes no place among the requests that wait: `service.batches.turns` says whe
 
 import asyncio
 import time
-from typing import get_args
 
 from service.batches.schemas import Endpoint
 from service.deadline import Deadline
@@ -20,7 +19,6 @@ from service.request_record import RequestRecord
 from service.reranking import collect_pictures, run_ranking
 from service.settings import Settings
 
-ENDPOINTS: tuple[Endpoint, ...] = get_args(Endpoint)
 _RETRY_SECONDS = (1.0, 5.0)
 """Waits before a request is tried again that failed through no fault of its own."""
 
@@ -38,7 +36,8 @@ class LineRunner:
         """The answer, JSON. request_id: what logs call it.
 
         It waits until the service is ready, and tries a failure of the engine again twice. Raises what the route would
-        answer with an error; among it RefusalError `shutting_down`, when nothing was judged because the service stops.
+        answer with an error; among it RefusalError `shutting_down` and `not_ready`, when nothing was judged because the
+        service stops or will never be ready.
         """
         while self._lifecycle.phase == "loading":  # noqa: ASYNC110 - a batch has time
             await asyncio.sleep(0.1)

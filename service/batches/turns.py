@@ -26,20 +26,20 @@ class Turns:
         self.is_closed = False
         self._admission = admission
         self._num_workers = num_workers
+        self._next = asyncio.Lock()
 
     @contextlib.asynccontextmanager
     async def take(self) -> AsyncIterator[bool]:
         """Wait for a turn and hold it for the block. False if there will be none, because the service stops."""
-        while not self.is_closed and self.num_running >= self._num_at_once:  # noqa: ASYNC110 - time alone frees a turn
-            await asyncio.sleep(_LOOK_SECONDS)
-        if self.is_closed:
-            yield False
-            return
-        self.num_running += 1
+        async with self._next:  # one looks, and the others wait behind it
+            while not self.is_closed and self.num_running >= self._num_at_once:  # noqa: ASYNC110 - time can free a turn
+                await asyncio.sleep(_LOOK_SECONDS)
+            is_turn = not self.is_closed
+            self.num_running += is_turn
         try:
-            yield True
+            yield is_turn
         finally:
-            self.num_running -= 1
+            self.num_running -= is_turn
 
     @property
     def _num_at_once(self) -> int:

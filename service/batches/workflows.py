@@ -253,8 +253,8 @@ class BatchWorkflows:
             raise _LeftError
         try:
             self._judge_piece(batch_id, position)
-        except _LeftError:
-            with self._database.transaction() as connection:
+        except (_LeftError, StorageError):  # none of which says anything against a line
+            with suppress(StorageError), self._database.transaction() as connection:
                 store.leave_piece(connection, batch_id, position)
             raise
 
@@ -326,7 +326,7 @@ class BatchWorkflows:
                 body = await self._runner.answer(endpoint, parsed.body, request_id)
             except Exception as error:
                 failure = describe_failure(error)
-                if failure.code == "shutting_down":
+                if failure.code in ("shutting_down", "not_ready"):  # no word on the line
                     return None
                 if not failure.foreseen:
                     _logger.exception("Request %s, a line of a batch, failed.", request_id)

@@ -87,7 +87,8 @@ class Labeller:
             seed=config.seed if config.samples > 1 else None,
             experts=config.experts,
         )
-        self._gate = asyncio.Semaphore(config.concurrency)
+        self._rows = asyncio.Semaphore(config.concurrency)  # bounds the pictures in memory
+        self._pairs = asyncio.Semaphore(config.concurrency)
 
     async def label(
         self, rows: Sequence[Candidates], fates: Counter[str]
@@ -104,10 +105,10 @@ class Labeller:
     async def _label_row(
         self, row: Candidates, fates: Counter[str], skipped: list[Skipped]
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        async with self._gate:
+        async with self._rows:
             try:
                 images = await asyncio.to_thread(row.load_images)
-                labelled = [await self._judge_pair(row, images, first, second) for first, second in row.pairs]
+                labelled = await gather_or_cancel(self._judge_pair(row, images, *places) for places in row.pairs)
             except (RowError, InvalidComparisonError) as error:
                 fates["row skipped"] += 1
                 skipped.append(Skipped(id=row.id, reason=str(error)))
@@ -124,7 +125,8 @@ class Labeller:
         comparison = Comparison(
             images=images, question=row.question, response_a=row.answers[first], response_b=row.answers[second]
         )
-        verdict = await self._judge.judge(comparison, self._options)
+        async with self._pairs:
+            verdict = await self._judge.judge(comparison, self._options)
         return Labelled(row_id=row.id, first=first, second=second, verdict=verdict)
 
 

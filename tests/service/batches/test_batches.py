@@ -15,7 +15,9 @@ from sqlalchemy.exc import OperationalError
 from genrm.engines.contract import Completion, OnText, Prompt, Sampling
 from genrm.engines.fake import FakeEngine
 from genrm.errors import EngineError
+from service.admission import Admission
 from service.batches import lines, runner, store, workflows
+from service.batches.turns import Turns
 
 if TYPE_CHECKING:
     from tests.service.batches.conftest import MakeLine, ServeBatches
@@ -248,6 +250,30 @@ def test_a_batch_leaves_the_machine_to_requests_and_gets_on_all_the_same(
         eventually(lambda: engine.num_running == 4)
         engine.is_held = False
         caller.wait(batch)
+
+
+async def test_turns_are_given_in_order_and_to_nobody_once_closed() -> None:
+    admission = Admission(max_queue=10, max_wait_seconds=10)
+    turns = Turns(admission, num_workers=3)
+    got: list[tuple[int, bool]] = []
+    go = asyncio.Event()
+
+    async def work(number: int) -> None:
+        async with turns.take() as is_turn:
+            got.append((number, is_turn))
+            if is_turn:
+                await go.wait()
+
+    tasks = [asyncio.create_task(work(number)) for number in range(6)]
+    await asyncio.sleep(0.1)
+    assert got == [(0, True), (1, True), (2, True)]
+    turns.is_closed = True
+    await asyncio.sleep(0.1)
+    assert got[3:] == [(3, False), (4, False), (5, False)]
+    assert turns.num_running == 3
+    go.set()
+    await asyncio.gather(*tasks)
+    assert turns.num_running == 0
 
 
 def test_a_failure_of_the_engine_is_tried_again(

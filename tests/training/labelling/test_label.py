@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,7 @@ class TellingJudge:
     def __init__(self, *, model: str = "telling", breaks_after: int | None = None) -> None:
         self.model = model
         self.num_judged = 0
+        self.num_running = self.most_at_once = 0
         self.breaks_after = breaks_after
 
     async def start(self) -> None:
@@ -46,6 +48,10 @@ class TellingJudge:
         if self.num_judged == self.breaks_after:
             raise EngineError("It broke.")
         self.num_judged += 1
+        self.num_running += 1
+        self.most_at_once = max(self.most_at_once, self.num_running)
+        await asyncio.sleep(0)
+        self.num_running -= 1
         a, b = comparison.response_a, comparison.response_b
         margin = max(-1.0, min(1.0, 0.2 * (a.count("!") - b.count("!"))))
         is_tie, is_odd = margin == 0, "?" in a + b
@@ -139,6 +145,13 @@ def test_several_candidates_give_all_pairs_and_the_widest_are_kept(tmp_path: Pat
     assert [row["chosen"][0]["content"][0]["text"] for row in kept] == ["c!!!!", "b!!"]
     assert [row["id"] for row in kept] == ["r0#0-2", "r0#0-1"]
     assert result["fates"] == {"kept": 2, "over the cap of pairs per row": 1, "row skipped": 0}
+
+
+def test_pairs_of_one_row_are_judged_side_by_side_up_to_the_limit(tmp_path: Path, judge: TellingJudge) -> None:
+    path = write_rows(tmp_path / "rows", [{"candidates": [f"{'!' * i}" + "x" for i in range(6)]}])
+    label(path, tmp_path / "out", concurrency=4)
+    assert judge.num_judged == 15
+    assert judge.most_at_once == 4
 
 
 @pytest.mark.parametrize(
