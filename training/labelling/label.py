@@ -30,12 +30,12 @@ from training.labelling.summary import write_summary
 from training.labelling.tables import (
     DPO,
     VERDICTS,
-    encode_images,
     make_dpo_row,
     make_verdict_row,
     write_dpo_rows,
     write_verdict_rows,
 )
+from training.preference_rows import encode_images
 from training.sources import RowError, Skipped, log_skipped
 from training.tables import SourceError
 

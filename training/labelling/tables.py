@@ -5,17 +5,14 @@ dpo/rows-….parquet        images, prompt, chosen, rejected as TRL's `DPOTraine
 verdicts/rows-….parquet   one row per judged pair, with the reason why it was dropped, or null
 """
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL.Image import Image
-
-from training.jobs.files import replacing
 from training.labelling.candidates import Candidates
 from training.labelling.rules import Labelled
+from training.preference_rows import make_preference_row, write_preference_rows, write_rows
 from training.sources import SOURCE_ROW
 
 DPO = "dpo"
@@ -35,20 +32,19 @@ def make_dpo_row(row: Candidates, one: Labelled, images: Sequence[Mapping[str, A
     chosen, rejected = (one.first, one.second) if is_first_better else (one.second, one.first)
     evidence = one.verdict.evidence.model_dump(mode="json")
     better, worse = ("A", "B") if is_first_better else ("B", "A")
-    content = [{"type": "image", "text": None} for _ in images] + [{"type": "text", "text": row.question}]
-    return {
-        "images": list(images),
-        "prompt": [{"role": "user", "content": content}],
-        "chosen": _say(row.answers[chosen]),
-        "rejected": _say(row.answers[rejected]),
-        "id": one.id,
-        SOURCE_ROW: row.id,
-        "margin": one.width,
-        "verdict": json.dumps(one.verdict.model_dump(mode="json", exclude={"evidence", "timings_ms", "usage"})),
-        "evidence_chosen": json.dumps(evidence[better]),
-        "evidence_rejected": json.dumps(evidence[worse]),
-        "judge": judge,
-    }
+    return make_preference_row(
+        images=images,
+        question=row.question,
+        chosen=row.answers[chosen],
+        rejected=row.answers[rejected],
+        id=one.id,
+        **{SOURCE_ROW: row.id},
+        margin=one.width,
+        verdict=json.dumps(one.verdict.model_dump(mode="json", exclude={"evidence", "timings_ms", "usage"})),
+        evidence_chosen=json.dumps(evidence[better]),
+        evidence_rejected=json.dumps(evidence[worse]),
+        judge=judge,
+    )
 
 
 def make_verdict_row(row: Candidates, one: Labelled, reason: str | None, judge: str) -> dict[str, Any]:
@@ -78,31 +74,9 @@ def make_verdict_row(row: Candidates, one: Labelled, reason: str | None, judge: 
     }
 
 
-def encode_images(images: Sequence[Image]) -> list[dict[str, Any]]:
-    """Pictures as PNG files in the form that `datasets` stores."""
-    encoded = []
-    for image in images:
-        buffer = io.BytesIO()
-        image.save(buffer, format="PNG")
-        encoded.append({"bytes": buffer.getvalue(), "path": None})
-    return encoded
-
-
 def write_dpo_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write one shard of preference rows in one step; also an empty one, which says that the block is done."""
-    from datasets import Features, List, Value
-    from datasets import Image as ImageFeature
-
-    message = {"role": Value("string"), "content": List({"type": Value("string"), "text": Value("string")})}
-    features = Features(
-        {
-            "images": List(ImageFeature()),
-            **{name: List(message) for name in ("prompt", "chosen", "rejected")},
-            "margin": Value("float64"),
-            **{name: Value("string") for name in _DPO_TEXTS},
-        }
-    )
-    _write(path, rows, features)
+    write_preference_rows(path, rows, texts=_DPO_TEXTS, numbers=("margin",))
 
 
 def write_verdict_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -110,16 +84,4 @@ def write_verdict_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     from datasets import Features, Value
 
     kinds = {"string": _VERDICT_TEXTS, "float64": _VERDICT_NUMBERS, "bool": _VERDICT_FLAGS}
-    _write(path, rows, Features({name: Value(kind) for kind, names in kinds.items() for name in names}))
-
-
-def _write(path: Path, rows: Sequence[Mapping[str, Any]], features: Any) -> None:  # noqa: ANN401 - imported late
-    from datasets import Dataset
-
-    data_set = Dataset.from_dict({name: [row[name] for row in rows] for name in features}, features=features)
-    with replacing(path) as new:
-        data_set.to_parquet(str(new))
-
-
-def _say(text: str) -> list[dict[str, Any]]:
-    return [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
+    write_rows(path, rows, Features({name: Value(kind) for kind, names in kinds.items() for name in names}))

@@ -218,9 +218,10 @@ def test_lines_whose_turn_comes_too_late_expire(
 ) -> None:
     with serve_batches(engine, batch_workers=1) as caller:
         engine.is_held = True
-        batch = caller.start([make_line(str(i)) for i in range(4)], completion_window="2s")
+        batch = caller.start([make_line(str(i)) for i in range(4)], completion_window="8s")
         eventually(lambda: engine.num_running == 1)
-        time.sleep(2.1)
+        assert batch.expires_at is not None
+        time.sleep(max(0.0, batch.expires_at + 0.1 - time.time()))
         engine.is_held = False
         ended = caller.wait(batch)
         failed = caller.read(ended.error_file_id)

@@ -12,7 +12,8 @@ from genrm.shipped import base_folder
 from genrm.types import Probabilities, Timings, Usage, Verdict
 from training.labelling.candidates import Candidates
 from training.labelling.rules import Labelled
-from training.labelling.tables import encode_images, make_dpo_row, write_dpo_rows
+from training.labelling.tables import make_dpo_row, write_dpo_rows
+from training.preference_rows import encode_images
 
 
 def make_verdict(margin: float) -> Verdict:
