@@ -17,7 +17,6 @@ from genrm.errors import GenRMError
 from pocket.descriptions import describe_with_errors
 from pocket.drawing import draw_scene
 from pocket.pope import SAMPLING_WORDS, PopeRows
-from pocket.questions import OPEN_ENDED
 from pocket.rows import Row, make_row, vl_rewardbench_fields
 from pocket.scenes import Split, sample_scene
 from training.sources import Pair
@@ -106,5 +105,4 @@ def _to_record(row: Row) -> dict[str, Any]:
         "image": partial(draw_scene, row.scene),
         "question": row.question,
         "reference": row.ground_truth,
-        "open_ended": row.kind in OPEN_ENDED,
     }

@@ -1,4 +1,4 @@
-"""The commands `vl-genrm eval …` and `vl-genrm calibrate`: how good a judge or a policy is, and how sure a judge may be.
+"""The commands `vl-genrm eval …` and `vl-genrm calibrate`: how good judges and policies are, how sure a judge may be.
 
 Only the standard library and typer are imported at the top. Every command writes `report.json`, `report.txt` and
 plots into `--output`, keeps each verdict as soon as there is one, and goes on from there when it is run again.

@@ -39,7 +39,8 @@ class Ratio:
 def estimate_ratio(parts: Parts, *, seed: int = 0) -> Estimate:
     """The ratio with its 95 % interval: Wilson's for one right or wrong item per image, else bootstrapped over images.
 
-    num: the items. Without anything in the denominator the value is not a number.
+    A share of 0 or 1 in every image, in which a bootstrap would see no doubt, gets Wilson's for so many images. num:
+    the items. Without anything in the denominator the value is not a number.
     """
     tops, bottoms, counts = _arrays(parts, sorted(parts))
     num = int(counts.sum())
@@ -47,6 +48,10 @@ def estimate_ratio(parts: Parts, *, seed: int = 0) -> Estimate:
         return Estimate(value=float("nan"), low=float("nan"), high=float("nan"), num=0)
     if np.all(bottoms == 1) and np.all(counts == 1) and np.all((tops == 0) | (tops == 1)):
         return share_with_interval(float(tops.sum()), num)
+    if not tops.any() or np.array_equal(tops, bottoms):
+        num_images = int(np.count_nonzero(bottoms))
+        same = share_with_interval(num_images if tops.any() else 0, num_images)
+        return Estimate(value=same["value"], low=same["low"], high=same["high"], num=num)
     low, high = _interval(_resample(tops, bottoms, seed=seed))
     return Estimate(value=float(tops.sum() / bottoms.sum()), low=low, high=high, num=num)
 

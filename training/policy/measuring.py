@@ -134,7 +134,7 @@ def _count_exact(answered: Iterable[tuple[Question, str]]) -> dict[str, dict[str
             for family, name in ((groups, OVERALL), (groups, question.group), (kinds, question.kind)):
                 if name:
                     family.setdefault(name, Ratio()).add(question.image, is_right)
-    return {"exact": groups, "exact by kind": kinds}
+    return {"exact": _overall_first(groups), "exact by kind": dict(sorted(kinds.items()))}
 
 
 def _count_open_ended(answered: Iterable[tuple[Question, str]]) -> dict[str, dict[str, Ratio]]:
@@ -147,7 +147,7 @@ def _count_open_ended(answered: Iterable[tuple[Question, str]]) -> dict[str, dic
             for name in (OVERALL, question.kind):
                 if name:
                     found.setdefault(name, Ratio()).add(question.image, is_true)
-    return {"objects true, open-ended": found}
+    return {"objects true, open-ended": _overall_first(found)}
 
 
 def _count_pope(answered: Iterable[tuple[Question, str]]) -> dict[str, dict[str, Ratio]]:
@@ -171,6 +171,10 @@ def _count_answers(questions: Mapping[Task, Sequence[Question]], answers: Answer
         counts[f"{task}: cut off at max_tokens"] = sum(answer.is_cut for answer in found)
         counts[f"{task}: empty answers"] = sum(not answer.text for answer in found)
     return counts
+
+
+def _overall_first(figures: Mapping[str, Ratio]) -> dict[str, Ratio]:
+    return dict(sorted(figures.items(), key=lambda item: (item[0] != OVERALL, item[0])))
 
 
 def _walk(figures: Figures) -> Iterable[tuple[tuple[str, str, str], Ratio]]:
