@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,7 +100,8 @@ class RuleEditor:
         if kind == "borrowed":
             yield from self._borrow(question, reference, rng)
             return
-        for edit in makers[kind](reference, rng):
+        edits = makers[kind](reference, rng)
+        for edit in chain(edits, self._swap_counts(reference, rng)) if kind == "swap" else edits:
             if edit.kind == kind and _plain(edit.text) != _plain(reference):
                 yield edit
 
@@ -152,24 +154,36 @@ class RuleEditor:
             yield Edit(text=put_words(text, *match.span(), rng.choice(others)), kind=kind)
 
     def _count(self, text: str, rng: random.Random) -> Iterator[Edit]:
-        counted = list(
-            re.finditer(rf"\b({'|'.join(_NUMBERS[not self._to_zero :])}|\d{{1,2}}) ([a-z]+)", text, re.IGNORECASE)
-        )
-        if not counted:
-            return
-        match = rng.choice(counted)
-        word = match.group(1).lower()
-        number = int(word) if word.isdigit() else _NUMBERS.index(word)
-        least = 0 if self._to_zero else 1
-        other = number + 1 if number <= least or (rng.random() < 0.5 and number < 10) else number - 1
-        written = str(other) if word.isdigit() else _NUMBERS[other]
+        counted = self._find_counts(text)
+        if counted:
+            match = rng.choice(counted)
+            number, least = _number_of(match), 0 if self._to_zero else 1
+            other = number + 1 if number <= least or (rng.random() < 0.5 and number < 10) else number - 1
+            yield Edit(text=self._recount(text, match, other), kind="count")
+
+    def _find_counts(self, text: str) -> list[re.Match[str]]:
+        numbers = "|".join(_NUMBERS[0 if self._to_zero else 1 :])
+        return list(re.finditer(rf"\b({numbers}|\d{{1,2}}) ([a-z]+)", text, re.IGNORECASE))
+
+    def _recount(self, text: str, match: re.Match[str], other: int) -> str:
+        """The text with another number of the things that were counted there."""
+        written = str(other) if match.group(1).isdigit() else _NUMBERS[other]
         noun = next((n for n in self.find_nouns(text) if n.start == match.start(2)), None)
         end = noun.end if noun is not None else _end_of_thing(text, match.start(2))
         thing = text[match.start(2) : end]
-        if (number == 1) != (other == 1):
+        if (_number_of(match) == 1) != (other == 1):
             thing = _plural(thing) if other != 1 else _singular(thing)
         edited = put_words(text, match.start(), end, f"{written} {thing}")
-        yield Edit(text=_agree(edited, match.start(), plural=other != 1), kind="count")
+        return _agree(edited, match.start(), plural=other != 1)
+
+    def _swap_counts(self, text: str, rng: random.Random) -> Iterator[Edit]:
+        """The numbers of two things swapped."""
+        counted = self._find_counts(text)
+        pairs = [(a, b) for i, a in enumerate(counted) for b in counted[i + 1 :] if _number_of(a) != _number_of(b)]
+        if pairs:
+            a, b = rng.choice(pairs)
+            later = self._recount(text, b, _number_of(a))
+            yield Edit(text=self._recount(later, a, _number_of(b)), kind="swap")
 
     def _swap(self, text: str, rng: random.Random) -> Iterator[Edit]:
         nouns = self.find_nouns(text)
@@ -233,6 +247,11 @@ def _spellings() -> dict[str, str]:
     data = json.loads(_CONTRASTS.read_text(encoding="utf-8"))
     entries = [entry for kind in ("attribute", "relation") for members in data[kind] for entry in members]
     return {variant: entry.split("|")[0] for entry in entries for variant in entry.split("|")}
+
+
+def _number_of(match: re.Match[str]) -> int:
+    word = match.group(1).lower()
+    return int(word) if word.isdigit() else _NUMBERS.index(word)
 
 
 def _spelling(word: str) -> str:

@@ -96,9 +96,12 @@ class VaprConfig(JobConfig):
 
 def run(config: VaprConfig, folder: RunFolder) -> None:
     """Make all pairs, balance them and report; the first process does. Raises NoPairsError if no pair was made."""
+    from datasets import disable_progress_bars
+
     if not is_first_process():
         wait_for(folder.path / RESULT)
         return
+    disable_progress_bars()  # one per file that is written, between the lines of ours
     found = read_examples(config.source, images=config.images, limit=config.limit)
     examples = with_own_ids(found.rows)
     starts = range(0, len(examples), config.rows_per_shard)
@@ -138,8 +141,8 @@ def _require_pairs(fates: Mapping[str, Counter[str]], counts: Mapping[str, int],
         counted = ", ".join(f"{name}: {number:,}" for name, number in sorted(together.items()) if number)
         raise NoPairsError(
             f"No pair was made of {num_rows:,} rows ({counted}). Look at the fate that most met and at refused/: "
-            "images or references that are missing, an editor that does not answer in the form asked (editor.prompt), or "
-            "limits that are too narrow (limits.*)."
+            "images or references that are missing, an editor that does not answer in the form asked (editor.prompt), "
+            "or limits that are too narrow (limits.*)."
         )
 
 

@@ -93,7 +93,7 @@ def choose_dropped(rows: Sequence[Mapping[str, Any]], settings: Balance, *, seed
     step = max(1, len(rows) // _MOST_STEPS)
     while after and len(remover.dropped) < most and not _is_met(after, settings):
         if not remover.drop(min(step, most - len(remover.dropped))):
-            break
+            break  # what is left above the goal is chance, or nothing that this can mend
         after = _measure(rows, remover.dropped, seed=seed)
     return Balanced(dropped=frozenset(remover.dropped), before=before, after=after)
 
@@ -115,22 +115,27 @@ def _is_met(found: Mapping[str, Estimate], settings: Balance) -> bool:
 
 
 class _Remover:
-    """Drops pairs one by one, each time the one that shortens the sum of the differences most."""
+    """Drops pairs one by one, each time the one that shortens the sum of the differences most.
+
+    Words and lengths are looked at apart, and each only while its sum is longer than that of as many pairs would be
+    whose chosen answer was drawn by a coin: below that there is nothing left to learn.
+    """
 
     def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
         from sklearn.feature_extraction import DictVectorizer
 
+        vectorizer = DictVectorizer(sparse=True)
         differences = [describe_difference(row["chosen"], row["rejected"]) for row in rows]
-        self._matrix = DictVectorizer(sparse=True).fit_transform(differences).tocsr()
-        self._sum = np.asarray(self._matrix.sum(axis=0)).ravel()
-        self._squares = np.asarray(self._matrix.multiply(self._matrix).sum(axis=1)).ravel()
+        matrix = vectorizer.fit_transform(differences)
+        is_length = np.array([name.startswith("#") for name in vectorizer.get_feature_names_out()], dtype=bool)
+        self._parts = [_Part(matrix[:, np.flatnonzero(chosen)]) for chosen in (~is_length, is_length)]
         self.dropped: set[int] = set()
 
     def drop(self, number: int) -> int:
-        """Drop this many pairs, or fewer if no other shortens the sum; how many were dropped."""
+        """Drop this many pairs, or fewer if the sums are short enough; how many were dropped."""
         num_before = len(self.dropped)
         while len(self.dropped) - num_before < number:
-            gains = self._gains()
+            gains = self._gains([part for part in self._parts if part.is_long])
             best = int(np.argmax(gains))
             if gains[best] <= 0:
                 break
@@ -140,15 +145,38 @@ class _Remover:
     def drop_any(self, among: Sequence[int], number: int, *, most: int) -> None:
         """Drop this many of some pairs, whether or not that shortens the sum; `most` of all pairs may be dropped."""
         for _ in range(min(number, most - len(self.dropped))):
-            gains = self._gains()
+            gains = self._gains(self._parts)
             self._drop_one(max(among, key=lambda index: gains[index]))
 
-    def _gains(self) -> np.ndarray:
-        """By how much each pair's going shortens the sum (its square); less than anything for those that are gone."""
-        gains: np.ndarray = 2 * (self._matrix @ self._sum) - self._squares
+    def _gains(self, parts: Sequence["_Part"]) -> np.ndarray:
+        """By how much each pair's going shortens the sums (squared); minus infinity for those that are gone."""
+        gains: np.ndarray = np.zeros(self._parts[0].matrix.shape[0])
+        for part in parts:
+            gains += 2 * (part.matrix @ part.sum) - part.squares
         gains[list(self.dropped)] = -np.inf
         return gains
 
     def _drop_one(self, index: int) -> None:
         self.dropped.add(index)
-        self._sum -= self._matrix[index].toarray().ravel()
+        for part in self._parts:
+            part.drop(index)
+
+
+class _Part:
+    """Some features of all pairs. matrix: sparse, pairs × features."""
+
+    def __init__(self, matrix: Any) -> None:  # noqa: ANN401 - scipy has no types
+        self.matrix = matrix.tocsr()
+        self.sum = np.asarray(matrix.sum(axis=0)).ravel()
+        self.squares = np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel()
+        self._by_chance = float(self.squares.sum())
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the sum is longer than chance makes it."""
+        return float(self.sum @ self.sum) > self._by_chance
+
+    def drop(self, index: int) -> None:
+        """Take a pair out of the sum."""
+        self.sum -= self.matrix[index].toarray().ravel()
+        self._by_chance -= self.squares[index]

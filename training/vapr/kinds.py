@@ -13,11 +13,13 @@ from collections.abc import Collection
 from typing import Literal, get_args
 
 from experts.claims import find_mentions
+from training.vapr.wording import strip_objects
 
 ErrorKind = Literal["object", "attribute", "relation", "count", "swap", "addition", "existence", "text", "reasoning"]
 KINDS: tuple[ErrorKind, ...] = get_args(ErrorKind)
 
 _COUNTS = re.compile(r"\b(?:no|zero|one|two|three|four|five|six|seven|eight|nine|ten|\d{1,3})\b", re.IGNORECASE)
+_COUNTED = re.compile(_COUNTS.pattern + r" [a-z]", re.IGNORECASE)
 _ATTRIBUTES = re.compile(
     r"\b(?:red|orange|yellow|green|blue|purple|pink|brown|black|white|gr[ae]y|wooden|metal|plastic|glass|empty|full|open"
     r"|closed|wet|dry|old|young|large|small|big|tall|short|striped|round|square)\b",
@@ -35,7 +37,9 @@ _COMPARISONS = re.compile(
     re.IGNORECASE,
 )
 _READING = re.compile(r"\b(?:say|says|said|read|reads|written|writing|label(?:led)?|spell(?:ed|t)?)\b", re.IGNORECASE)
-_READ = re.compile(r"\b(?:says|reads|written|labelled)\b|[\"“'][^\"”']+[\"”']|\b[A-Z]{3,}\b")
+_READ = re.compile(
+    r"\b(?:says|reads|written|labelled)\b|\b(?:text|writing|word) (?:on .+ )?is\b|[\"“'][^\"”']+[\"”']|\b[A-Z]{3,}\b"
+)
 _YES_NO = re.compile(r"\s*(yes|no)\b", re.IGNORECASE)
 _ASKS_FOR: tuple[tuple[re.Pattern[str], ErrorKind], ...] = (
     (re.compile(r"\bhow many\b|\bcount the\b|\bnumber of\b", re.IGNORECASE), "count"),
@@ -75,16 +79,19 @@ def list_kinds(question: str, reference: str, *, most_added_words: int = 0) -> l
 def _supported(reference: str, most_added_words: int) -> set[ErrorKind]:
     """The kinds that a reference has words for."""
     names = find_mentions(reference)
+    has_attribute = bool(_ATTRIBUTES.search(strip_objects(reference)))
+    has_relation, has_comparison = bool(_RELATIONS.search(reference)), bool(_COMPARISONS.search(reference))
+    numbers = {number.lower() for number in _COUNTS.findall(reference)}
     found: dict[ErrorKind, bool] = {
         "object": bool(names),
-        "attribute": bool(_ATTRIBUTES.search(reference)),
-        "relation": bool(_RELATIONS.search(reference)),
-        "count": bool(_COUNTS.search(reference)),
-        "swap": len(names) > 1,
+        "attribute": has_attribute,
+        "relation": has_relation,
+        "count": bool(_COUNTED.search(reference)),
+        "swap": len(names) > 1 and (has_attribute or has_relation or has_comparison or len(numbers) > 1),
         "addition": bool(names) and most_added_words >= _WORDS_OF_ADDITION,
         "existence": bool(_EXISTENCE.search(reference)) or _is_bare(reference),
         "text": bool(_READ.search(reference)),
-        "reasoning": bool(_COMPARISONS.search(reference)),
+        "reasoning": has_comparison,
     }
     return {kind for kind, applies in found.items() if applies}
 

@@ -20,7 +20,7 @@ from experts.panel import ExpertPanel
 from genrm.evidence import Examination
 from genrm.types import Comparison
 from training.preference_rows import Row, encode_images, make_preference_row
-from training.preferences.filters import check_pair
+from training.preferences.filters import Outcome, check_pair
 from training.preferences.repetition import Identity, SeenRows, identify, words_of
 from training.sources import SOURCE_ROW, Example, RowError, Skipped, log_skipped
 from training.vapr.balance import Difference, Ledger, describe_difference
@@ -74,6 +74,15 @@ class _Attempt:
     kind: str
     text: str
     difference: Difference
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Looked:
+    """What experts found about a pair, as what it passed, and why it must be refused, if it must."""
+
+    examination: Examination
+    passed: Outcome
+    fate: ExpertFate | None = None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -201,18 +210,17 @@ class PairMaker:
         examined = await asyncio.gather(*(self._examine(a) for a, fate in verified if fate is None))
         passing = iter(examined)
         again = [item for item, attempted in zip(items, found, strict=True) if attempted is None]
-        for attempted, fate in verified:
-            examination, outcome = (None, fate) if fate is not None else next(passing)
-            made.count(
-                attempted.item.id, attempted.kind, attempted.text, "kept" if examination is not None else outcome
-            )  # type: ignore[arg-type]
-            if examination is not None:
-                made.rows.append(self._row(attempted, examination, str(outcome), attempt))
+        for attempted, refusal in verified:
+            looked = next(passing) if refusal is None else None
+            fate: Fate | None = refusal if looked is None else looked.fate
+            made.count(attempted.item.id, attempted.kind, attempted.text, fate or "kept")
+            if looked is not None and fate is None:
+                made.rows.append(self._row(attempted, looked, attempt))
                 self._words.update(count_words([attempted.item.reference]))
                 continue
             self._ledger.add(attempted.difference, times=-1)
             self._chooser.counts[attempted.kind] -= 1
-            if outcome != FINAL:
+            if fate != FINAL:
                 again.append(attempted.item)
         return again
 
@@ -225,11 +233,11 @@ class PairMaker:
             if words_of(text) in item.texts:
                 fates.insert(0, ("unchanged" if words_of(text) == words_of(item.reference) else "repetition", text))
                 continue
-            fate = None
+            limit: LimitFate | None = None
             if self._limits is not None:
-                fate = check_limits(item.reference, text, self._limits, self._count_tokens)
-            if fate is not None:
-                fates.insert(0, (fate, text))
+                limit = check_limits(item.reference, text, self._limits, self._count_tokens)
+            if limit is not None:
+                fates.insert(0, (limit, text))
                 continue
             difference = describe_difference(item.reference, text)
             own_cost = self._ledger.cost(difference)
@@ -253,30 +261,30 @@ class PairMaker:
         ]
         return list(zip(attempts, await self._verifier.check(edits), strict=True))
 
-    async def _examine(self, attempt: _Attempt) -> tuple[Examination | None, str]:
-        """What the experts found, and as what the pair passed; or None and the fate of an edit that they refuse."""
+    async def _examine(self, attempt: _Attempt) -> _Looked:
         item = attempt.item
         return await self._look(item.images, item.example.question, item.reference, attempt.text, is_certain=True)
 
     async def _look(
         self, images: tuple[Image, ...], question: str, chosen: str, rejected: str, *, is_certain: bool
-    ) -> tuple[Examination | None, str]:
+    ) -> _Looked:
+        """What the experts say of a pair. is_certain: whether it is right as far as anybody knows without them."""
         if self._panel is None:
-            return Examination(), "not-checkable"
+            return _Looked(examination=Examination(), passed="not-checkable")
         examination = await self._panel.examine(
             Comparison(images=images, question=question, response_a=chosen, response_b=rejected)
         )
+        outcome = check_pair(examination.evidence)
+        fate: ExpertFate | None = None
         if examination.warnings:  # an expert that failed has contradicted nobody, which must not count as passing
-            return None, "not fully examined"
-        match check_pair(examination.evidence):
-            case "chosen-not-borne-out":
-                return None, FINAL
-            case "error-is-in-image":
-                return None, "error is in the image"
-            case "not-checkable" if not is_certain:
-                return None, "answer not certain"
-            case outcome:
-                return examination, outcome
+            fate = "not fully examined"
+        elif outcome == "chosen-not-borne-out":
+            fate = FINAL
+        elif outcome == "error-is-in-image":
+            fate = "error is in the image"
+        elif outcome == "not-checkable" and not is_certain:
+            fate = "answer not certain"
+        return _Looked(examination=examination, passed=outcome, fate=fate)
 
     async def _ask_yes_no(self, rows: Sequence[tuple[Example, str, tuple[Image, ...]]], made: Made) -> None:
         """One question more for a share of the rows. One after the other, since each answer depends on those before."""
@@ -293,20 +301,18 @@ class PairMaker:
             differences = [describe_difference(pair.chosen, pair.rejected) for pair in pairs]
             pair, difference = min(zip(pairs, differences, strict=True), key=lambda each: self._ledger.cost(each[1]))
             name = f"{example.id}#yes-no"
-            examination, outcome = await self._look(
-                images, pair.question, pair.chosen, pair.rejected, is_certain=pair.is_said
-            )
-            made.count(name, "yes-no", pair.rejected, "kept" if examination is not None else outcome)  # type: ignore[arg-type]
-            if examination is not None:
+            looked = await self._look(images, pair.question, pair.chosen, pair.rejected, is_certain=pair.is_said)
+            made.count(name, "yes-no", pair.rejected, looked.fate or "kept")
+            if looked.fate is None:
                 self._remember("yes-no", difference, pair.chosen)
-                made.rows.append(_binary_row(name, example, images, pair, examination, outcome))
+                made.rows.append(_binary_row(name, example, images, pair, looked))
 
     def _remember(self, kind: str, difference: Difference, chosen: str) -> None:
         self._ledger.add(difference)
         self._chooser.counts[kind] += 1
         self._words.update(count_words([chosen]))
 
-    def _row(self, attempt: _Attempt, examination: Examination, passed: str, number: int) -> Row:
+    def _row(self, attempt: _Attempt, looked: _Looked, number: int) -> Row:
         item = attempt.item
         return make_preference_row(
             images=encode_images(item.images),
@@ -318,7 +324,7 @@ class PairMaker:
             editor=self._editor.name,
             question_kind="source",
             attempts=float(number),
-            **_found(item.example, examination, passed),
+            **_found(item.example, looked),
         )
 
 
@@ -327,8 +333,7 @@ def _binary_row(
     example: Example,
     images: tuple[Image, ...],
     pair: BinaryPair,
-    examination: Examination,
-    passed: str,
+    looked: _Looked,
 ) -> Row:
     return make_preference_row(
         images=encode_images(images),
@@ -340,19 +345,19 @@ def _binary_row(
         editor="yes-no questions",
         question_kind="yes-no",
         attempts=1.0,
-        **_found(example, examination, passed),
+        **_found(example, looked),
     )
 
 
-def _found(example: Example, examination: Examination, passed: str) -> dict[str, str]:
-    evidence = examination.evidence.model_dump(mode="json")
+def _found(example: Example, looked: _Looked) -> dict[str, str]:
+    evidence = looked.examination.evidence.model_dump(mode="json")
     return {
         SOURCE_ROW: example.id,
         "group": str(example.record.get("group") or ""),
-        "passed": passed,
+        "passed": looked.passed,
         "evidence_chosen": json.dumps(evidence["A"]),
         "evidence_rejected": json.dumps(evidence["B"]),
-        "sightings": json.dumps([asdict(sighting) for sighting in examination.sightings]),
+        "sightings": json.dumps([asdict(sighting) for sighting in looked.examination.sightings]),
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from genrm.engines.contract import Engine, Sampling
 from training.vapr.editors import EditorChoice, EditRequest, Proposal, ReplyFate, start_endpoint
 from training.vapr.kinds import list_kinds
-from training.vapr.replies import SCHEMA, json_prompt, plain_prompt, read_json_edit, read_plain_edit
+from training.vapr.replies import SCHEMA, NoEdit, json_prompt, plain_prompt, read_json_edit, read_plain_edit
 
 _log = logging.getLogger(__name__)
 
@@ -76,8 +76,8 @@ class ModelEditor:
         for reply in replies:
             is_plain = self._choice.prompt == "plain"
             read = read_plain_edit(reply, request.reference) if is_plain else read_json_edit(reply)
-            if read == "no candidate" or read == "editor refused" or read == "no edit in the reply":
-                fates.append(read)
+            if isinstance(read, NoEdit):
+                fates.append(read.fate)
             elif read not in texts:
                 texts.append(read)
         return Proposal(texts=tuple(texts), fates=tuple(fates))

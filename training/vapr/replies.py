@@ -8,6 +8,7 @@ of both is ours: the paper's is not published.
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from genrm.engines.contract import Prompt
 from training.vapr.editors import EditRequest, ReplyFate
@@ -47,6 +48,13 @@ _FENCE = re.compile(r"```\w*\n?(.*?)```", re.DOTALL)
 _QUOTES = {'"': '"', "“": "”", "'": "'"}
 
 
+@dataclass(frozen=True, slots=True)
+class NoEdit:
+    """A reply that holds no edit. fate: why."""
+
+    fate: ReplyFate
+
+
 def plain_prompt(request: EditRequest, kind_word: str) -> Prompt:
     """The one-line prompt. kind_word: what the model knows this kind of error as."""
     return Prompt(
@@ -64,16 +72,16 @@ def json_prompt(request: EditRequest) -> Prompt:
     return Prompt(system=_SYSTEM, images=request.images, shared="", tail=task)
 
 
-def read_json_edit(reply: str) -> str | ReplyFate:
+def read_json_edit(reply: str) -> str | NoEdit:
     """The edit of the last JSON object that has one, whatever stands around it; or why there is none."""
     found = [value for value in _json_objects(reply) if isinstance(value.get(FIELD), str)]
     if found:
         text = str(found[-1][FIELD]).strip()
-        return text if text and not _REFUSAL.match(text) else "editor refused"
-    return "editor refused" if _REFUSAL.match(reply) else "no edit in the reply"
+        return text if text and not _REFUSAL.match(text) else NoEdit("editor refused")
+    return NoEdit("editor refused" if _REFUSAL.match(reply) else "no edit in the reply")
 
 
-def read_plain_edit(reply: str, reference: str) -> str | ReplyFate:
+def read_plain_edit(reply: str, reference: str) -> str | NoEdit:
     """The edit of a reply in plain text, without a lead-in line, a fence or quotes that the reference does not have."""
     text = reply.strip()
     fenced = _FENCE.search(text)
@@ -85,8 +93,8 @@ def read_plain_edit(reply: str, reference: str) -> str | ReplyFate:
     if len(text) > 1 and _QUOTES.get(text[0]) == text[-1] and not reference.startswith(text[0]):
         text = text[1:-1].strip()
     if not text:
-        return "no edit in the reply"
-    return "editor refused" if _REFUSAL.match(text) and not _REFUSAL.match(reference) else text
+        return NoEdit("no edit in the reply")
+    return NoEdit("editor refused") if _REFUSAL.match(text) and not _REFUSAL.match(reference) else text
 
 
 def _json_objects(text: str) -> Iterator[dict[str, object]]:

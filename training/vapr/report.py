@@ -184,5 +184,5 @@ def _render(result: Mapping[str, Any], shown: Mapping[str, Mapping[str, Estimate
     return "\n".join([*lines, "", f"![blind]({BLIND_PLOT})"]) + "\n"
 
 
-def _show(estimate: Mapping[str, float]) -> str:
+def _show(estimate: Estimate) -> str:
     return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from experts.claim_extractors.english import words
+from experts.claim_extractors.english import COLOURS, words
+from experts.claims import extract_claims
 from experts.lexicon import default_lexicon
 
 _TOKEN = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
@@ -21,8 +22,12 @@ _SPELLINGS = {
 _DECIDING = words(
     "no not none never without nothing nobody neither nor n't more fewer less only than except but yes"
 ) | frozenset(_NUMBERS)
-_ORDER_FREE = re.compile(r"^[^.!?]*?\b(?:\w+ ){0,2}\w+(?:, (?:\w+ ){0,2}\w+)* and (?:\w+ ){0,2}\w+[.!]?$")
-_PLACES = words("left right above below over under on in behind beside near between inside outside than with of to")
+_IN_IMAGE = re.compile(r"\bin (?:the|this) (?:image|picture|photo)\b", re.IGNORECASE)
+_TELLING = COLOURS | words(
+    "left right above below over under on in behind beside near between inside outside than with of to upper lower "
+    "middle center centre top bottom large small big old young open closed empty full wet dry tall short as"
+)
+"""Words by which order matters: what stands where, is of which colour, is more than what."""
 
 
 def split_words(text: str) -> list[str]:
@@ -56,9 +61,41 @@ def says_the_same(reference: str, edited: str) -> bool:
     if one == other:
         return True
     if sorted(one) == sorted(other):
-        return bool(_ORDER_FREE.match(reference.strip())) and not _PLACES & set(one)
+        return _is_reordered(reference, edited)
     left_out = _left_out(one, other)
     return bool(left_out) and not _DECIDING & set(left_out)
+
+
+def _is_reordered(reference: str, edited: str) -> bool:
+    """Whether texts of the same words name the same objects in other places of a list, where order says nothing.
+
+    Sentences that both have are passed over, so that a relation elsewhere does not count.
+    """
+    ones, others = _split_sentences(reference), _split_sentences(edited)
+    one = " ".join(sentence for sentence in ones if sentence not in others)
+    other = " ".join(sentence for sentence in others if sentence not in ones)
+    if _TELLING & {word.lower() for word in split_words(_IN_IMAGE.sub(" ", strip_objects(one)))}:
+        return False
+    return {(c.name, c.polarity, c.count) for c in extract_claims(one)} == {
+        (c.name, c.polarity, c.count) for c in extract_claims(other)
+    }
+
+
+def strip_objects(text: str) -> str:
+    """The words of a text without those that name objects."""
+    lexicon = default_lexicon()
+    written = split_words(text)
+    raw, kept, place = [word.lower() for word in written], [], 0
+    while place < len(raw):
+        found = lexicon.find(raw, raw, place)
+        if found is None or found[1].name is None:
+            kept.append(written[place])
+        place += found[0] if found is not None else 1
+    return " ".join(kept)
+
+
+def _split_sentences(text: str) -> list[str]:
+    return [sentence.strip() for sentence in re.split(r"(?<=[.!?])\s+", text.lower()) if sentence.strip()]
 
 
 def _meaning(text: str) -> list[str]:
