@@ -1,4 +1,4 @@
-"""Trains a vision-language policy on preferences by DPO, and shows how the training went.
+"""Trains a vision-language policy on preferences by DPO, shows how the training went, and measures what came of it.
 
 The pairs may come from `label`, `vapr`, `ipa`, `preferences` or anybody else; any image-text-to-text model of
 transformers can be the policy.
@@ -21,10 +21,13 @@ from training.jobs.plan import Plan
 from training.jobs.run_folder import RESULT, RunFolder
 from training.jobs.training_state import TrainingWatch
 from training.plots import draw_curves
+from training.policy.measuring import PolicyMeasuring, evaluate_policy, plan_policy
 from training.preference_set import drop_unusable
 from training.sources import Pair, read_pairs
 
 CURVES_PLOT = "curves.png"
+MEASURED = "measured"
+"""Folder of the measurement in a run's own."""
 
 
 class TooFewPairsError(GenRMError, ValueError):
@@ -41,15 +44,17 @@ class DpoConfig(JobConfig):
     limit: int | None = Field(None, ge=1, description="Train on this many pairs at most, drawn at random.")
     engine: EngineChoice = Field(EngineChoice(), description="The policy that is trained.")
     training: DpoTraining | None = Field(DpoTraining(), description="null trains nothing, to measure the start alone.")
+    measuring: PolicyMeasuring | None = Field(None, description="Held-out questions to measure on; null: none.")
 
 
 def run(config: DpoConfig, folder: RunFolder) -> None:
-    """Train, and draw the curves. Raises SourceError, TooFewPairsError, ModelLoadError."""
+    """Train, draw the curves and measure. Raises SourceError, TooFewPairsError, ModelLoadError."""
     result: dict[str, object] = {}
+    policy = config.engine
     if config.training is not None:
         found = drop_unusable(_read_drawn(config))
         require_batch(found.rows, config.training)
-        train_dpo(
+        policy = train_dpo(
             config.engine,
             found.rows,
             config.training,
@@ -59,6 +64,8 @@ def run(config: DpoConfig, folder: RunFolder) -> None:
         )
         result |= {"pairs": len(found.rows), "pairs_left_out": len(found.skipped)}
         draw_training(folder)
+    if config.measuring is not None:
+        result |= evaluate_policy(policy, config.measuring, folder.path / MEASURED)
     folder.write_json(RESULT, result)
 
 
@@ -98,9 +105,12 @@ def _read_drawn(config: DpoConfig) -> list[Pair]:
 
 
 def _plan(config: DpoConfig) -> Plan:
-    if config.training is None:
-        return Plan(steps=())
-    return Plan(steps=(plan_dpo(config.training, num_pairs=len(_read_drawn(config))),))
+    steps = []
+    if config.training is not None:
+        steps.append(plan_dpo(config.training, num_pairs=len(_read_drawn(config))))
+    if config.measuring is not None:
+        steps.append(plan_policy(config.measuring, config.engine, name="measure"))
+    return Plan(steps=tuple(steps))
 
 
 JOB = Job(schema=DpoConfig, plan=_plan, run=run)

@@ -36,6 +36,7 @@ JOBS: dict[str, JobEntry] = {
     "preferences": JobEntry(
         target="training.preferences.vl_genrm:JOB", summary="Make labelled pairs from questions with reference answers."
     ),
+    "vapr": JobEntry(target="training.preferences.vapr:JOB", summary="Make hard negatives by editing references."),
     "critiques": JobEntry(target="training.critiques:JOB", summary="Write critiques of labelled pairs to learn from."),
     "ift": JobEntry(target="training.ift:JOB", summary="Stage 1: fine-tune a judge on critiques."),
     "dpo": JobEntry(target="training.dpo:JOB", summary="Train a policy on preference rows by DPO."),
