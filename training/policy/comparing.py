@@ -63,9 +63,8 @@ def _read(label: str, folder: Path) -> dict[str, Parts]:
 def _draw(report: Report, labels: list[str], folder: Path) -> None:
     """One plot of values per task, and one of the differences."""
     for task in ("qa", "pope", "captions"):
-        names = [
-            path for path in report.sections[labels[0]] if path.startswith(f"{task}: ") and _is_drawn(path)
-        ]  # fmt: skip
+        known = dict.fromkeys(path for label in labels for path in report.sections[label])
+        names = [path for path in known if path.startswith(f"{task}: ") and _is_drawn(path)]
         values = {
             wrap(path.removeprefix(f"{task}: ").replace(": ", " ")): {
                 label: report.sections[label][path] for label in labels if path in report.sections[label]

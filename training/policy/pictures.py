@@ -37,7 +37,7 @@ def draw_figures(figures: Nested, folder: Path) -> None:
             {wrap(name): {"captions": estimate} for name, estimate in shares.items()},
             folder / "captions.png",
             ylabel="share",
-            title="Objects in captions",
+            title="Objects in captions (of CHAIR, less is better)",
         )
 
 
