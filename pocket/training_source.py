@@ -68,7 +68,7 @@ def open_split(argument: str) -> Sequence[dict[str, Any]]:
     """The rows that `SPLIT?n=ROWS&seed=SEED&candidates=K&pope=SAMPLING` stands for. Raises PocketSourceError."""
     name, _, query = argument.partition("?")
     try:
-        words = dict(parse_qsl(query, strict_parsing=bool(query)))
+        words = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
         sampling = words.pop("pope", None)
         options = _DEFAULTS | {key: int(value) for key, value in words.items()}
         if options.keys() != _DEFAULTS.keys() or min(options.values()) < 0:

@@ -2,7 +2,7 @@
 
 Reads finished folders of `training.policy.measuring`. A difference is taken over the images that both folders have,
 drawn together, so that images that are hard for everybody do not blur it. Figures of other images are refused, not
-averaged away.
+averaged away; captions that were checked by objects and by experts are not set against each other.
 """
 
 from collections.abc import Mapping
@@ -11,12 +11,13 @@ from pathlib import Path
 from genrm.errors import GenRMError
 from training.evaluation.report import Report
 from training.jobs.files import read_json
-from training.plots import draw_bars
+from training.plots import draw_bars, draw_differences
 from training.policy.figures import Parts, estimate_difference, estimate_ratio
-from training.policy.pictures import POPE_DRAWN, wrap
+from training.policy.pictures import wrap
 from training.statistics import Estimate
 
 _SCORES = "scores.json"
+_POPE_DRAWN = ("accuracy", "yes ratio")
 _WITHOUT_SHARE = "words"
 """A figure that is no share, and has no place beside shares."""
 
@@ -63,9 +64,8 @@ def _read(label: str, folder: Path) -> dict[str, Parts]:
 def _draw(report: Report, labels: list[str], folder: Path) -> None:
     """One plot of values per task, and one of the differences."""
     for task in ("qa", "pope", "captions"):
-        names = [
-            path for path in report.sections[labels[0]] if path.startswith(f"{task}: ") and _is_drawn(path)
-        ]  # fmt: skip
+        known = dict.fromkeys(path for label in labels for path in report.sections[label])
+        names = [path for path in known if path.startswith(f"{task}: ") and _is_drawn(path)]
         values = {
             wrap(path.removeprefix(f"{task}: ").replace(": ", " ")): {
                 label: report.sections[label][path] for label in labels if path in report.sections[label]
@@ -79,15 +79,8 @@ def _draw(report: Report, labels: list[str], folder: Path) -> None:
         title = f"{label} - {labels[0]}"
         for path, estimate in report.sections[title].items():
             if _is_drawn(path):
-                differences.setdefault(wrap(path.replace(": ", " ")), {})[title] = estimate
-    draw_bars(
-        differences,
-        folder / "differences.png",
-        ylabel="difference",
-        title="Paired differences",
-        reference=0.0,
-        ylim=None,
-    )
+                differences.setdefault(path, {})[title] = estimate
+    draw_differences(differences, folder / "differences.png", xlabel="difference", title="Paired differences")
 
 
 def _is_drawn(path: str) -> bool:
@@ -95,4 +88,4 @@ def _is_drawn(path: str) -> bool:
     task, section, name = path.split(": ", 2)
     if task == "qa":
         return section in ("exact", "objects true, open-ended", "at least as good")
-    return name in POPE_DRAWN if task == "pope" else name != _WITHOUT_SHARE
+    return name in _POPE_DRAWN if task == "pope" else name != _WITHOUT_SHARE

@@ -83,9 +83,9 @@ def _resample(tops: np.ndarray, bottoms: np.ndarray, *, seed: int) -> np.ndarray
     rng = np.random.default_rng(seed)
     num, ratios = tops.size, []
     for _ in range(NUM_RESAMPLES // _AT_ONCE):
-        drawn = rng.multinomial(num, np.full(num, 1 / num), size=_AT_ONCE)
-        below = drawn @ bottoms
-        ratios.append(np.divide(drawn @ tops, below, out=np.full(_AT_ONCE, np.nan), where=below > 0))
+        drawn = rng.integers(num, size=(_AT_ONCE, num))
+        below = bottoms[drawn].sum(1)
+        ratios.append(np.divide(tops[drawn].sum(1), below, out=np.full(_AT_ONCE, np.nan), where=below > 0))
     return np.concatenate(ratios)
 
 

@@ -2,12 +2,12 @@
 
 For every question the judge compares the answer (A) with the reference (B), in both orders. The probability of A is the
 score: one half is an answer that is as good. An answer of the reference's words is not shown to the judge, which could
-only guess. It helps where many answers are right, and is as good as the judge is: its own weaknesses, above all where
-both texts are true, are in the score.
+only guess. It helps where many answers are right, and is as good as the judge is. How good that is shows where the
+truth is known: of answers that exact match finds wrong, how many the judge finds worse than the reference.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -34,7 +34,7 @@ class ReferenceJudge(Section):
     adapter: str | None = Field(None, description="PEFT adapter of the model.")
     url: str | None = Field(None, description="A running service of ours.")
     engine_url: str | None = Field(None, description="OpenAI-compatible server that runs the model.")
-    mode: Literal["fast", "critique"] = "fast"
+    mode: Literal["critique", "fast"] = "critique"
     concurrency: int = Field(32, ge=1, description="Pairs judged at once.")
 
 
@@ -60,15 +60,21 @@ def judge_answers(
     return scores, skipped
 
 
-def measure_judged(scores: Sequence[tuple[Question, float]]) -> dict[str, dict[str, Ratio]]:
-    """By group and overall: the mean probability, and how often the answer is at least as good as the reference."""
-    figures: dict[str, dict[str, Ratio]] = {"probability": {}, "at least as good": {}}
+def measure_judged(scores: Sequence[tuple[Question, float]], wrong: Collection[str]) -> dict[str, dict[str, Ratio]]:
+    """By group and overall: the mean probability, how often the answer is at least as good as the reference, and how
+    often the judge sees an error. wrong: ids of questions that were answered wrongly for certain.
+    """
+    figures: dict[str, dict[str, Ratio]] = {"probability": {}, "at least as good": {}, "errors seen by the judge": {}}
     for question, score in scores:
         for group in ("overall", question.group):
             if group:
                 figures["probability"].setdefault(group, Ratio()).add(question.image, score)
                 figures["at least as good"].setdefault(group, Ratio()).add(question.image, score >= _EVEN)
-    return figures
+                if question.id in wrong:
+                    figures["errors seen by the judge"].setdefault(group, Ratio()).add(question.image, score < _EVEN)
+    return {
+        title: dict(sorted(found.items(), key=lambda item: item[0] != "overall")) for title, found in figures.items()
+    }
 
 
 async def _judge(

@@ -19,7 +19,7 @@ from training.jobs.plan import PlannedStep
 from training.jobs.processes import is_first_process, wait_for
 from training.policy.answers import says_the_same
 from training.policy.asking import Answers, describe_policy, open_answers
-from training.policy.captions import ChairBy, check_captions
+from training.policy.captions import ChairBy, check_captions, choose_truth
 from training.policy.chair import check_by_objects, count_objects, measure_captions
 from training.policy.figures import Ratio
 from training.policy.judged import ReferenceJudge, judge_answers, measure_judged
@@ -115,13 +115,21 @@ def _count_all(
             figures["qa"] = _count_exact(answered) | _count_open_ended(answered)
             if settings.judge is not None:
                 scores, skipped = judge_answers(answered, settings.judge, folder)
-                figures["qa"] |= measure_judged(scores)
+                figures["qa"] |= measure_judged(
+                    scores, [question.id for question, text in answered if _errs(question, text)]
+                )
         elif task == "pope":
             figures["pope"] = _count_pope(answered)
         else:
             checks = check_captions(answered, by=settings.chair_by, expert=settings.expert)
-            figures["captions"] = {"objects": measure_captions(checks)}
+            truth = choose_truth([question for question, _ in answered], settings.chair_by)
+            figures["captions"] = {f"by {truth}": measure_captions(checks)}
     return figures, skipped
+
+
+def _errs(question: Question, text: str) -> bool:
+    """Whether the one right answer was not given."""
+    return not question.is_open_ended and not says_the_same(text, question.reference or "", question.text)
 
 
 def _count_exact(answered: Iterable[tuple[Question, str]]) -> dict[str, dict[str, Ratio]]:
@@ -130,7 +138,7 @@ def _count_exact(answered: Iterable[tuple[Question, str]]) -> dict[str, dict[str
     kinds: dict[str, Ratio] = {}
     for question, text in answered:
         if not question.is_open_ended:
-            is_right = says_the_same(text, question.reference or "", question.text)
+            is_right = not _errs(question, text)
             for family, name in ((groups, OVERALL), (groups, question.group), (kinds, question.kind)):
                 if name:
                     family.setdefault(name, Ratio()).add(question.image, is_right)

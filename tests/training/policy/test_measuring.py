@@ -53,7 +53,7 @@ def test_figures_are_those_of_the_answers(
         found = figures["pope"][sampling]
         assert (found["accuracy"]["value"], found["yes ratio"]["value"], found["recall"]["value"]) == (0.5, 1.0, 1.0)
     assert figures["pope"]["random"]["accuracy"]["num"] == 24
-    captions = figures["captions"]["objects"]
+    captions = figures["captions"]["by objects"]
     assert (captions["CHAIR_s"]["value"], captions["words"]["value"]) == (1.0, 5.0)
     assert captions["coverage"]["value"] == pytest.approx(4 / 24)  # a dog is in pictures 0, 5, 6 and 11
     assert captions["CHAIR_i"]["value"] == pytest.approx(20 / 24)
@@ -135,6 +135,8 @@ def test_a_judge_compares_answers_with_references(
     report = measure_policy(CHOICE, told, tmp_path / "out")
     assert report.sections["qa: probability"]["overall"]["value"] == pytest.approx(0.5)
     assert report.sections["qa: at least as good"]["general"]["num"] == 8
+    seen = report.sections["qa: errors seen by the judge"]["overall"]
+    assert (seen["value"], seen["num"]) == (0.0, 4)
     judged = (tmp_path / "out" / "judge" / "verdicts.jsonl").read_text().splitlines()
     assert len(judged) == 12
 
@@ -152,4 +154,4 @@ def test_the_shipped_base_is_measured_on_the_shipped_samples(tmp_path: Path) -> 
     assert figures["qa"]["exact"]["overall"]["value"] >= 0.3
     assert figures["qa"]["exact"]["overall"]["num"] + figures["qa"]["objects true, open-ended"]["overall"]["num"] == 12
     assert figures["pope"]["mean"]["neither yes nor no"]["value"] == 0.0
-    assert figures["captions"]["objects"]["coverage"]["value"] > 0.2
+    assert figures["captions"]["by objects"]["coverage"]["value"] > 0.2
