@@ -84,7 +84,7 @@ class VaprConfig(JobConfig):
     )
     pairs_per_row: int = Field(1, ge=1, description="Different edits per reference.")
     beside: Path | None = Field(
-        None, description="Folder of another run, e.g. naive, whose figures the report shows too."
+        None, description="Folder of another run, e.g. naive or of another seed, to compare with."
     )
     rows_per_shard: int = Field(256, ge=1, description="Source rows worked on together and written to one file.")
 

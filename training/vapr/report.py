@@ -14,7 +14,7 @@ import numpy as np
 from training.jobs.files import write_text
 from training.jobs.run_folder import RESULT, RunFolder
 from training.plots import draw_bars, draw_histogram
-from training.preferences.card import blind_classifiers
+from training.preferences.card import blind_classifiers, blind_transfer
 from training.sources import find_text
 from training.statistics import Estimate, share_with_interval
 from training.tables import open_table
@@ -79,9 +79,11 @@ def write_report(
     if before and num_dropped:
         shown = {"before balancing": dict(before), **shown}
     if beside is not None:
-        other = blind_classifiers(read_pair_texts(beside / DATA), seed=seed)
-        result["blind_beside"] = other
-        shown[beside.name] = other
+        others = read_pair_texts(beside / DATA)
+        result["blind_beside"] = shown[beside.name] = blind_classifiers(others, seed=seed)
+        result["blind_learned_beside"] = shown[f"this set, learned from {beside.name}"] = blind_transfer(
+            others, rows, seed=seed
+        )
     _draw(folder.path, result, lengths, shown)
     write_text(folder.path / CARD, _render(result, shown))
     folder.write_json(RESULT, result)
@@ -170,7 +172,11 @@ def _render(result: Mapping[str, Any], shown: Mapping[str, Mapping[str, Estimate
         "",
         "## Blind classifiers",
         "",
-        "Accuracy of telling chosen from rejected without the image; near 0.5, the texts do not give it away.",
+        (
+            "Accuracy of telling chosen from rejected without the image; near 0.5, texts do not give it away. Below "
+            "0.5 is no clue either: the set is balanced as a whole, so what the fifth that is tested has too much of, "
+            "the rest has too little of. A second set (`beside`) has no such tie."
+        ),
         "",
     ]
     if not any(shown.values()):
