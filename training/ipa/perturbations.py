@@ -86,7 +86,7 @@ def _blur(image: Image, strength: float, seed: int) -> Image:
 def _resize(image: Image, strength: float, seed: int) -> Image:
     del seed
     scale = 1 + (_MAX_REDUCTION - 1) * strength
-    small = image.resize(tuple(max(1, round(side / scale)) for side in image.size), Resampling.BOX)
+    small = image.resize((max(1, round(image.width / scale)), max(1, round(image.height / scale))), Resampling.BOX)
     return small.resize(image.size, Resampling.BICUBIC)
 
 
