@@ -66,6 +66,25 @@ def draw_lines(
         axis.legend()
 
 
+def draw_curves(
+    panels: Mapping[str, Mapping[str, Mapping[int, float]]], path: Path, *, xlabel: str, title: str
+) -> None:
+    """Curves of one training, one panel above the other. panels: value by step, by name of the curve, by what the panel
+    shows (with its unit). A single reading per step has no interval.
+    """
+    with _figure(
+        path, rows=len(panels), figsize=(6.4, 1.2 + 2.0 * len(panels)), height_ratios=[1] * len(panels)
+    ) as axes:
+        for axis, (ylabel, curves) in zip(axes, panels.items(), strict=True):
+            for number, (name, values) in enumerate(curves.items()):
+                axis.plot(list(values), list(values.values()), color=COLOURS[number % len(COLOURS)], label=name)
+            axis.set(ylabel=ylabel)
+            if len(curves) > 1:
+                axis.legend()
+        axes[0].set(title=title)
+        axes[-1].set(xlabel=xlabel)
+
+
 def draw_bars(
     bars: Mapping[str, Mapping[str, Estimate]],
     path: Path,
