@@ -1,4 +1,4 @@
-"""IPA from rows to pairs: rounds, trainings between them, resumption, and once from end to end with the shipped base."""
+"""IPA from rows to pairs: rounds, trainings between them, resumption, and end to end with the shipped base."""
 
 import hashlib
 import json
@@ -32,8 +32,9 @@ KINDS = ("easy", "mixed", "second", "third", "never")
 class Student(FakeEngine):
     """A model whose skill is the round it was trained for; questions name the skill that they take.
 
-    easy: always right. mixed: right in half of the answers. second: right from the first training on. third: right
-    after feedback that saw the reference. never: wrong. The verifier looks for the right answer.
+    easy: always right. mixed: right in half of the answers and revisions. second: right from the first training on.
+    third: right after feedback that saw the reference. never: wrong. What is right stays so when it is revised. The
+    verifier looks for the right answer. Another model's wrong answers have words of their own.
     """
 
     calls: list[tuple[str | None, str]]
@@ -42,6 +43,7 @@ class Student(FakeEngine):
         super().__init__()
         self.skill = 1 if choice.adapter is None else int(Path(choice.adapter).parent.name.partition("-")[2])
         self.name, self.calls = choice.adapter, calls
+        self.wrong = WRONG if choice.model is None else f"{WRONG} Surely."
 
     async def complete(
         self, prompts: Sequence[Prompt], sampling: Sampling, *, on_text: OnText | None = None
@@ -63,9 +65,10 @@ class Student(FakeEngine):
         if text.endswith("Criticise the response."):
             return f"helpful {draw}" if "Reference:" in text and "third" in text else f"useless {draw}"
         if text.endswith("Revise the response."):
-            return RIGHT if "helpful" in text or ("mixed" in text and draw % 2) else WRONG
+            is_right = RIGHT in text or "helpful" in text or ("mixed" in text and draw % 2)
+            return RIGHT if is_right else WRONG
         is_right = "easy" in text or ("mixed" in text and draw % 2) or ("second" in text and self.skill >= 2)
-        return RIGHT if is_right else WRONG
+        return RIGHT if is_right else self.wrong
 
 
 class Run:
@@ -89,7 +92,10 @@ class Run:
                 file.write(json.dumps(row) + "\n")
 
     def __call__(self, name: str = "run", *settings: str) -> Path:
-        common = ["training.batch_size=2", "items_per_shard=6", f"source={self.source}", f"output={self.folder / name}"]
+        common = [
+            "training.batch_size=2", "items_per_shard=6", "revision.feedbacks_per_response=4",
+            f"source={self.source}", f"output={self.folder / name}",
+        ]  # fmt: skip
         config = read_config(IpaConfig, None, [*common, *settings])
         with RunFolder.open(config.output, config) as folder:
             ipa.run(config, folder)
