@@ -1,7 +1,7 @@
 """Which candidates pass: rules for what rules can tell, a verifier with the reference in view for the rest.
 
-Rules see to the criterion of a clear answer: to a question for yes or no, or with options, a candidate without one
-fails, and so does one whose answer is not the reference's. Of the others the verifier says Pass or Fail, by four
+What repeats the reference word for word passes. Rules also see to the criterion of a clear answer: to a question for
+yes or no, or with options, a candidate without one fails, and so does one whose answer is not the reference's. Of the others the verifier says Pass or Fail, by four
 criteria (logical entailment, detail completeness, no contradiction, instruction adherence). A verdict that cannot be
 read is neither: such a candidate is in no pair.
 """
@@ -12,7 +12,7 @@ from typing import Literal
 
 from genrm.engines.contract import Engine, Sampling
 from training.ipa.asking import Line, Loaded, complete
-from training.ipa.candidates import answers_of, candidates_of
+from training.ipa.candidates import answers_of, candidates_of, key_of
 from training.ipa.conversion import read_clear_answer
 from training.ipa.items import Item
 from training.ipa.prompts import ask_verification
@@ -55,7 +55,9 @@ async def verify(
 
 
 def check_by_rule(item: Item, text: str) -> Finding | None:
-    """How a response fails by rule; None if the verifier has to say."""
+    """What a rule says of a response; None if the verifier has to say."""
+    if key_of(text) == key_of(item.reference):
+        return "pass"
     wanted = read_clear_answer(item.reference, item.form, item.options)
     if wanted is None:
         return None
