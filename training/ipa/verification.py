@@ -1,9 +1,9 @@
 """Which candidates pass: rules for what rules can tell, a verifier with the reference in view for the rest.
 
 What repeats the reference word for word passes. Rules also see to the criterion of a clear answer: to a question for
-yes or no, or with options, a candidate without one fails, and so does one whose answer is not the reference's. Of the others the verifier says Pass or Fail, by four
-criteria (logical entailment, detail completeness, no contradiction, instruction adherence). A verdict that cannot be
-read is neither: such a candidate is in no pair.
+yes or no, or with options, a candidate without one fails, and so does one whose answer is not the reference's. Of the
+others the verifier says Pass or Fail, by four criteria (logical entailment, detail completeness, no contradiction,
+instruction adherence). A verdict that cannot be read is neither: such a candidate is in no pair.
 """
 
 import re
