@@ -40,6 +40,9 @@ JOBS: dict[str, JobEntry] = {
     "critiques": JobEntry(target="training.critiques:JOB", summary="Write critiques of labelled pairs to learn from."),
     "ift": JobEntry(target="training.ift:JOB", summary="Stage 1: fine-tune a judge on critiques."),
     "dpo": JobEntry(target="training.dpo:JOB", summary="Train a policy on preference rows by DPO."),
+    "ipa": JobEntry(
+        target="training.preferences.ipa:JOB", summary="Make preference pairs by sampling, revising and verifying."
+    ),
     "reject": JobEntry(target="training.rejection:JOB", summary="Stage 2: iterative margin-based rejection sampling."),
 }
 
