@@ -1,8 +1,10 @@
 """Answers and the different ones among them."""
 
+from typing import Any
+
 from training.ipa.candidates import Answer, answers_of, candidates_of, first_of_each, key_of
 
-SAMPLED = [
+SAMPLED: list[dict[str, Any]] = [
     {"a": [
         {"text": "A dog.", "fate": "kept", "perturbation": None},
         {"text": "A cat.", "fate": "kept", "perturbation": "blur 0.50"},
@@ -12,7 +14,7 @@ SAMPLED = [
         {"text": "a bird", "fate": "cut off", "perturbation": None},
     ]},
 ]  # fmt: skip
-REVISED = {"a": [{"text": "A dog!", "fate": "kept", "of": "A cat.", "feedback": "It is a dog."}]}
+REVISED: dict[str, Any] = {"a": [{"text": "A dog!", "fate": "kept", "of": "A cat.", "feedback": "It is a dog."}]}
 
 
 def test_answers_come_by_source_and_say_who_wrote_them() -> None:

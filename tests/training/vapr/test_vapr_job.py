@@ -11,6 +11,7 @@ from PIL import Image
 
 from training.jobs.config import read_config
 from training.jobs.run_folder import RunFolder
+from training.preference_rows import write_preference_rows
 from training.preferences import vapr
 from training.preferences.vapr import VaprConfig
 from training.preferences.vl_genrm import NoPairsError
@@ -65,7 +66,7 @@ def test_naive_negatives_skip_every_check(rows_file: Path, tmp_path: Path) -> No
 def test_a_killed_run_goes_on_and_makes_the_same_rows(
     rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write: Callable[..., None] = vapr.write_preference_rows
+    write: Callable[..., None] = write_preference_rows
     whole = run(rows_file, tmp_path / "whole", "yes_no.share=1")
     written = 0
 
