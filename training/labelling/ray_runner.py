@@ -1,0 +1,203 @@
+"""The runner of a labelling on Ray Data: a pool of judges, on one machine or on many, each with its cores or GPU.
+
+What streams through Ray are the numbers of blocks of rows, and back come counts. Each actor opens the source itself,
+reads the rows of its block, judges them and writes the shard's files into the output folder, so memory is one block per
+actor, and the folder and the source must be at the same paths on all machines. A worker that dies costs the shard it
+was at, which another one takes; a driver that dies costs those in flight (`training.labelling.finished`).
+"""
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from genrm.errors import EngineError, GenRMError, ModelLoadError
+from training.jobs.files import DiskFullError
+from training.jobs.run_folder import RunFolder
+from training.labelling.candidates import CandidateTable
+from training.labelling.finished import JUDGE, name_shard, note_finished, read_note
+from training.labelling.label import (
+    Blocks,
+    LabelConfig,
+    OtherJudgeError,
+    ShardLabeller,
+    refuse_other_judge,
+    show_progress,
+)
+from training.labelling.ray_cluster import (
+    ClusterError,
+    Demand,
+    RayOptions,
+    choose_demand,
+    count_fitting,
+    list_nodes,
+    open_cluster,
+)
+from training.sources import Skipped, log_skipped
+from training.tables import SourceError
+
+_MAX_DEATHS = 3
+"""Processes that one shard may take with it before the run ends."""
+_KINDS: Mapping[str, type[GenRMError]] = {
+    kind.__name__: kind for kind in (EngineError, ModelLoadError, SourceError, DiskFullError, OtherJudgeError)
+}
+"""Errors of workers that keep their kind on the way to the driver; others arrive as EngineError."""
+
+_logger = logging.getLogger(__name__)
+
+
+class ShardWorker:
+    """One judge of the pool: labels the blocks whose numbers it is given. Lives in a process of Ray.
+
+    judge: how the folder's judge describes itself, if that is known; another one is refused. num_threads: for models
+    on the CPU. The judge is loaded with the first block, so what goes wrong is an answer like others.
+    """
+
+    def __init__(self, config: LabelConfig, judge: Mapping[str, object] | None, num_threads: int) -> None:
+        self._config, self._expected, self._num_threads = config, judge, num_threads
+        self._loop = asyncio.Runner()
+        self._labeller: ShardLabeller | None = None
+        self._described: dict[str, object] = {}
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[str]]:
+        """The answers for a batch of blocks, one text of JSON each: counts, or why the run must end."""
+        blocks = zip(batch["start"], batch["stop"], strict=True)
+        return {"answer": [json.dumps(self._answer(int(start), int(stop))) for start, stop in blocks]}
+
+    def _answer(self, start: int, stop: int) -> dict[str, Any]:
+        try:
+            note = read_note(self._config.output, start)
+            if note is None or note["judge"] != (self._expected or note["judge"]):
+                note = self._label(start, stop)
+        except GenRMError as error:
+            return {"error": type(error).__name__, "message": str(error)}
+        return {"start": start, "stop": stop, **note}
+
+    def _label(self, start: int, stop: int) -> dict[str, Any]:
+        labeller = self._labeller or self._open()
+        outcome = self._loop.run(labeller.label(start, stop))
+        note = {"judge": self._described, "fates": dict(outcome.fates)}
+        note_finished(self._config.output, start, note)
+        return {**note, "skipped": [asdict(row) for row in outcome.skipped[:10]]}
+
+    def _open(self) -> ShardLabeller:
+        from datasets import disable_progress_bars
+
+        disable_progress_bars()
+        os.environ["OMP_NUM_THREADS"] = str(self._num_threads)  # the engine's choice of threads follows it
+        config = self._config
+        table = CandidateTable(config.source, images=config.images, limit=config.limit)
+        labeller = ShardLabeller(config, table)
+        _set_num_threads(self._num_threads)
+        self._described = json.loads(json.dumps(self._loop.run(labeller.start())))
+        if self._expected is not None and self._described != self._expected:
+            raise OtherJudgeError(
+                f"{config.output} was begun with the judge {self._expected}, and a worker has {self._described}. Give "
+                "all machines the same model, or name another --output."
+            )
+        self._labeller = labeller
+        return labeller
+
+
+def label_on_ray(
+    options: RayOptions, config: LabelConfig, folder: RunFolder, table: CandidateTable, todo: Blocks
+) -> None:
+    """Label blocks with a pool of judges; `functools.partial` makes a runner of it.
+
+    Raises ClusterError, OtherJudgeError, and what a worker met: EngineError, ModelLoadError, SourceError or
+    DiskFullError.
+    """
+    with open_cluster(options.address):
+        nodes = list_nodes()
+        loads_model = config.judge.url is None and config.judge.engine_url is None
+        demand = choose_demand(options, nodes, loads_model=loads_model)
+        num_fitting = count_fitting(demand, nodes)
+        num_actors = min(options.actors or num_fitting, len(todo))
+        if num_actors > num_fitting:
+            _logger.warning(
+                "%d actors were asked for and %d fit into the cluster; the others start when it grows.",
+                num_actors,
+                num_fitting,
+            )
+        judge = folder.result_of(JUDGE) if folder.is_done(JUDGE) else None
+        worker = {"config": _with_whole_paths(config), "judge": judge, "num_threads": max(1, int(demand.cpus))}
+        with show_progress(table, todo) as bar:
+            bar.set_postfix_str(f"{num_actors} actors")
+            for answer in _stream(worker, demand, min(num_actors, num_fitting), num_actors, todo):
+                if "error" in answer:
+                    raise _KINDS.get(answer["error"], EngineError)(answer["message"])
+                refuse_other_judge(folder, answer["judge"])
+                log_skipped([Skipped(**row) for row in answer.get("skipped", ())])
+                folder.mark_done(name_shard(answer["start"]), answer["fates"])
+                bar.update(answer["stop"] - answer["start"])
+
+
+def _stream(
+    worker: Mapping[str, Any], demand: Demand, min_actors: int, max_actors: int, todo: Blocks
+) -> Iterator[dict[str, Any]]:
+    """The workers' answers as they come. Raises ClusterError if Ray gives up."""
+    import ray
+    from ray.data import ActorPoolStrategy, DataContext
+
+    context = DataContext.get_current()
+    context.enable_progress_bars = False  # ours counts rows
+    context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = -1  # a shard takes as long as it takes
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    blocks = ray.data.from_items(
+        [{"start": start, "stop": stop} for start, stop in todo], override_num_blocks=len(todo)
+    )
+    answers = blocks.map_batches(
+        ShardWorker,
+        batch_size=None,  # a block of the data set is one of ours
+        compute=ActorPoolStrategy(min_size=min_actors, max_size=max_actors, max_tasks_in_flight_per_actor=1),
+        fn_constructor_kwargs=dict(worker),
+        num_cpus=demand.cpus,
+        num_gpus=demand.gpus,
+        max_restarts=-1,
+        max_task_retries=_MAX_DEATHS,
+    )
+    try:
+        for batch in answers.iter_batches(batch_size=None, prefetch_batches=0):
+            yield from map(json.loads, batch["answer"])
+    except (ray.exceptions.RayError, ConnectionError) as error:
+        raise ClusterError(
+            f"Ray ended the run ({type(error).__name__}: {_first_line(error)}). What was finished is kept: run the "
+            "same command to go on. If processes die again and again, they may lack memory: try fewer --actors or a "
+            "smaller --concurrency."
+        ) from error
+
+
+def _with_whole_paths(config: LabelConfig) -> LabelConfig:
+    """The configuration for a process that was started in another directory."""
+
+    def complete(name: str | None) -> str | None:
+        return str(Path(name).absolute()) if name is not None and Path(name).exists() else name
+
+    judge = config.judge
+    return config.model_copy(
+        update={
+            "output": config.output.absolute(),
+            "source": complete(config.source),
+            "images": config.images and config.images.absolute(),
+            "judge": judge.model_copy(
+                update={name: complete(getattr(judge, name)) for name in ("model", "adapter", "expert")}
+            ),
+        }
+    )
+
+
+def _set_num_threads(number: int) -> None:
+    """For models on the CPU, where torch was loaded before its environment variable was set."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(number)
+
+
+def _first_line(error: BaseException) -> str:
+    lines: Sequence[str] = str(error).strip().splitlines()
+    return lines[0] if lines else "no reason given"
