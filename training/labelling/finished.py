@@ -5,6 +5,7 @@ leaves a note beside them, in one step. Whoever opens the folder next takes such
 there is never judged again, also if the process that waited for it is gone.
 
     finished/rows-….json      who judged, and what became of the rows
+    finished/rows-….begun     a line per attempt, so that rows which end whoever judges them are found out
 """
 
 import shutil
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from training.jobs.files import read_json, write_json
+from training.jobs.files import append_json_line, read_json, read_json_lines, write_json
 from training.jobs.run_folder import RunFolder
 
 JUDGE = "judge"
@@ -35,8 +36,21 @@ def read_note(output: Path, start: int) -> Any:  # noqa: ANN401 - what `note_fin
     return read_json(output / _NOTES / f"{name_shard(start)}.json")
 
 
+def count_attempt(output: Path, start: int) -> int:
+    """Note that a shard is begun; how often it was since the folder was opened, this time included."""
+    path = output / _NOTES / f"{name_shard(start)}.begun"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    append_json_line(path, None)
+    return sum(1 for _ in read_json_lines(path))
+
+
 def adopt_finished(folder: RunFolder) -> None:
-    """Mark shards with a note as done. Those of another judge than the folder's are left to be judged again."""
+    """Mark shards with a note as done. Those of another judge than the folder's are left to be judged again.
+
+    Attempts are forgotten: whoever opened the folder before may have ended them.
+    """
+    for path in (folder.path / _NOTES).glob("rows-*.begun"):
+        path.unlink()
     for path in sorted((folder.path / _NOTES).glob("rows-*.json")):
         note = read_json(path)
         if not folder.is_done(JUDGE):

@@ -6,6 +6,7 @@ What runs on the cluster is not this module's business.
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -55,6 +56,7 @@ def open_cluster(address: str | None, *, connect_seconds: float = CONNECT_SECOND
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to Ray's makers
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as later versions of Ray; this one warns of it
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what concerns the user comes as an exception
     try:
         import ray
     except ModuleNotFoundError:
@@ -133,12 +135,17 @@ def _check_reachable(address: str, connect_seconds: float) -> None:
         )
     command = (sys.executable, "-m", "ray.scripts.scripts", "health-check", "--skip-version-check")
     try:
+        if address != "auto":
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), timeout=connect_seconds).close()
         answer = subprocess.run(  # noqa: S603 - our own words; the address is one argument
             (*command, "--address", address), capture_output=True, check=False, timeout=connect_seconds
         )
         is_there = answer.returncode == 0
-    except subprocess.TimeoutExpired:
+    except (subprocess.TimeoutExpired, OSError, OverflowError):
         is_there = False
+    except ValueError:
+        raise ClusterError(f"--ray-address is {address!r}; give HOST:PORT, for instance head:6379, or auto.") from None
     if not is_there:
         raise ClusterError(
             f"{_name(address)} does not answer within {connect_seconds:.0f} s. Check the address and that the cluster "

@@ -20,7 +20,7 @@ from genrm.errors import EngineError, GenRMError, ModelLoadError
 from training.jobs.files import DiskFullError
 from training.jobs.run_folder import RunFolder
 from training.labelling.candidates import CandidateTable
-from training.labelling.finished import JUDGE, name_shard, note_finished, read_note
+from training.labelling.finished import JUDGE, count_attempt, name_shard, note_finished, read_note
 from training.labelling.label import (
     Blocks,
     LabelConfig,
@@ -41,8 +41,8 @@ from training.labelling.ray_cluster import (
 from training.sources import Skipped, log_skipped
 from training.tables import SourceError
 
-_MAX_DEATHS = 3
-"""Processes that one shard may take with it before the run ends."""
+_MAX_ATTEMPTS = 4
+"""Processes that may begin a shard, each but the first after the one before died."""
 _KINDS: Mapping[str, type[GenRMError]] = {
     kind.__name__: kind for kind in (EngineError, ModelLoadError, SourceError, DiskFullError, OtherJudgeError)
 }
@@ -79,6 +79,11 @@ class ShardWorker:
         return {"start": start, "stop": stop, **note}
 
     def _label(self, start: int, stop: int) -> dict[str, Any]:
+        if count_attempt(self._config.output, start) > _MAX_ATTEMPTS:
+            raise EngineError(
+                f"{_MAX_ATTEMPTS} processes died while they judged rows {start} to {stop - 1}. If memory is short, use "
+                "fewer --actors or a smaller --concurrency; else look at those rows. What was finished is kept."
+            )
         labeller = self._labeller or self._open()
         outcome = self._loop.run(labeller.label(start, stop))
         note = {"judge": self._described, "fates": dict(outcome.fates)}
@@ -148,19 +153,18 @@ def _stream(
     context.enable_progress_bars = False  # ours counts rows
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = -1  # a shard takes as long as it takes
+    context.max_consecutive_actor_init_deaths = _MAX_ATTEMPTS
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     blocks = ray.data.from_items(
         [{"start": start, "stop": stop} for start, stop in todo], override_num_blocks=len(todo)
     )
     answers = blocks.map_batches(
         ShardWorker,
-        batch_size=None,  # a block of the data set is one of ours
+        batch_size=1,
         compute=ActorPoolStrategy(min_size=min_actors, max_size=max_actors, max_tasks_in_flight_per_actor=1),
         fn_constructor_kwargs=dict(worker),
         num_cpus=demand.cpus,
         num_gpus=demand.gpus,
-        max_restarts=-1,
-        max_task_retries=_MAX_DEATHS,
     )
     try:
         for batch in answers.iter_batches(batch_size=None, prefetch_batches=0):
@@ -168,8 +172,7 @@ def _stream(
     except (ray.exceptions.RayError, ConnectionError) as error:
         raise ClusterError(
             f"Ray ended the run ({type(error).__name__}: {_first_line(error)}). What was finished is kept: run the "
-            "same command to go on. If processes die again and again, they may lack memory: try fewer --actors or a "
-            "smaller --concurrency."
+            "same command to go on."
         ) from error
 
 

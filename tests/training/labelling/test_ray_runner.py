@@ -19,7 +19,7 @@ import pytest
 from genrm import cli
 from genrm.shipped import judge_folder
 from training.jobs.run_folder import STATE, RunFolder
-from training.labelling.finished import name_shard, note_finished
+from training.labelling.finished import adopt_finished, name_shard, note_finished
 from training.labelling.label import LabelConfig, OtherJudgeError, run
 from training.labelling.ray_cluster import ClusterError, Demand, RayOptions, choose_demand, count_fitting, open_cluster
 from training.labelling.ray_runner import ShardWorker, label_on_ray
@@ -199,6 +199,17 @@ def test_what_a_worker_cannot_do_is_an_answer(tmp_path: Path) -> None:
     assert "'nothing' is no source" in answer["message"]
 
 
+def test_rows_that_end_whoever_judges_them_end_the_run(tmp_path: Path) -> None:
+    config = LabelConfig(source="nothing", output=tmp_path)
+    answers = [ask(ShardWorker(config, None, 1), (0, 2))[0] for _ in range(5)]
+    assert "'nothing' is no source" in answers[3]["message"]
+    assert "4 processes died while they judged rows 0 to 1" in answers[4]["message"]
+    with RunFolder.open(tmp_path, config) as folder:
+        adopt_finished(folder)
+    (again,) = ask(ShardWorker(config, None, 1), (0, 2))
+    assert again["error"] == "SourceError"
+
+
 @needs_judge
 def test_a_worker_with_another_judge_is_refused_and_writes_nothing(tmp_path: Path) -> None:
     config = LabelConfig(source=str(write_source(tmp_path)), output=tmp_path / "out", mode="fast")
@@ -270,8 +281,9 @@ def test_something_else_that_answers_at_the_address_is_no_cluster() -> None:
             pass
 
 
-def test_an_address_that_is_a_url_is_refused_at_once() -> None:
-    with pytest.raises(ClusterError, match="give HOST:PORT"), open_cluster("ray://head:10001"):
+@pytest.mark.parametrize("address", ["ray://head:10001", "head", "head:port"])
+def test_an_address_of_another_kind_is_refused_at_once(address: str) -> None:
+    with pytest.raises(ClusterError, match="give HOST:PORT"), open_cluster(address):
         pass
 
 
