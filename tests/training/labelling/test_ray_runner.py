@@ -8,8 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,14 +19,19 @@ from typing import Any
 import pytest
 
 from genrm import cli
+from genrm.engines.fake import FakeEngine
 from genrm.shipped import judge_folder
+from service.app import create_app
+from service.server import JudgeServer, format_url, open_port
+from service.settings import load_settings
 from training.jobs.run_folder import STATE, RunFolder
 from training.labelling.finished import adopt_finished, name_shard, note_finished
-from training.labelling.label import LabelConfig, OtherJudgeError, run
+from training.labelling.label import JudgeSection, LabelConfig, OtherJudgeError, run
 from training.labelling.ray_cluster import ClusterError, Demand, RayOptions, choose_demand, count_fitting, open_cluster
 from training.labelling.ray_runner import ShardWorker, label_on_ray
 
-NUM_ROWS, ROWS_PER_SHARD = 40, 4
+NUM_ROWS, ROWS_PER_SHARD, NUM_ACTORS = 30, 3, 2
+CALL_SECONDS = 0.1
 SOURCE = f"pocket:held-out?n={NUM_ROWS}"
 SHARDS = [name_shard(start) for start in range(0, NUM_ROWS, ROWS_PER_SHARD)]
 BARE = {"CPU": 2.0, "memory": 1e9}
@@ -37,39 +44,65 @@ needs_judge = pytest.mark.skipif(
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="finds Ray's processes in /proc")
 
 
+@dataclass(frozen=True)
+class Service:
+    """A running service: workers ask it over the network, and it counts how often they do."""
+
+    url: str
+    engine: FakeEngine
+
+
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def service() -> Iterator[Service]:
+    """A judge that answers at once, but not in no time."""
+    settings = load_settings(shutdown_timeout_seconds=5)
+    engine = FakeEngine(delay_seconds=CALL_SECONDS)
+    app, ready = create_app(settings, lambda *_: engine, lambda *_: None), threading.Event()
+    with open_port("127.0.0.1", 0) as listener:
+        server = JudgeServer(app, settings, on_ready=lambda _: ready.set())
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        assert ready.wait(120)
+        yield Service(format_url(listener), engine)
+        server.should_exit = True
+        thread.join(60)
+
+
+@pytest.fixture(scope="module")
+def local(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the runner without Ray writes."""
     output = tmp_path_factory.mktemp("local") / "out"
-    config = LabelConfig(source=SOURCE, output=output, rows_per_shard=ROWS_PER_SHARD)
+    judge = JudgeSection(url=service.url)
+    config = LabelConfig(source=SOURCE, output=output, judge=judge, rows_per_shard=ROWS_PER_SHARD)
     with RunFolder.open(output, config) as folder:
         run(config, folder)
     return output
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+def start(service: Service, tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
     """Starts the command with two judges on Ray, on the same folder each time; none is left behind."""
     begun: list[subprocess.Popen[str]] = []
 
     def start_one() -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "genrm.cli", "label", SOURCE, "--output", str(tmp_path / "out")]
-        pool = ["--runner", "ray", "--actors", "2", "--cpus-per-actor", "0.5"]
+        work = ["--url", service.url, "--rows-per-shard", str(ROWS_PER_SHARD), "--concurrency", "1"]
+        pool = ["--runner", "ray", "--actors", str(NUM_ACTORS), "--cpus-per-actor", "0.5"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(
-            [*command, "--rows-per-shard", str(ROWS_PER_SHARD), *pool],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            [*command, *work, *pool], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         begun.append(process)
         return process
 
     yield start_one
     for process in begun:
-        process.kill()
-        process.communicate()
+        process.terminate()  # so that it stops Ray
+        try:
+            process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
 
 
 def count_done(output: Path) -> int:
@@ -83,7 +116,7 @@ def find_done(output: Path) -> set[str]:
     return (known | {path.stem for path in (output / "finished").glob("rows-*.json")}) & set(SHARDS)
 
 
-def wait_until(is_so: Callable[[], object], process: subprocess.Popen[str], seconds: float = 90) -> None:
+def wait_until(is_so: Callable[[], object], process: subprocess.Popen[str], seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not is_so():
         assert process.poll() is None, process.communicate()[0]
@@ -122,30 +155,30 @@ def read_files(output: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-@needs_judge
 @needs_proc
 def test_a_pool_that_loses_a_process_says_byte_for_byte_what_one_judge_says(
-    tmp_path: Path, local: Path, start: Callable[[], subprocess.Popen[str]]
+    tmp_path: Path, service: Service, local: Path, start: Callable[[], subprocess.Popen[str]]
 ) -> None:
     output = tmp_path / "out"
+    before = service.engine.num_calls
     command = start()
     wait_until(lambda: count_done(output) >= 1, command)
     workers = [child for child, words in find_descendants(command.pid).items() if "ShardWorker" in words]
-    assert len(workers) == 2
+    assert len(workers) == NUM_ACTORS
     os.kill(workers[0], signal.SIGKILL)
     assert count_done(output) < len(SHARDS)
-    text, _ = command.communicate(timeout=120)
+    text, _ = command.communicate(timeout=300)
     assert command.returncode == 0, text
     assert f"{NUM_ROWS} pairs judged" in text
     assert read_files(output) == read_files(local)
     assert not (output / "finished").exists()
+    assert NUM_ROWS <= service.engine.num_calls - before <= NUM_ROWS + ROWS_PER_SHARD
 
 
 @pytest.mark.slow
-@needs_judge
 @needs_proc
 def test_a_killed_command_goes_on_and_judges_no_finished_shard_again(
-    tmp_path: Path, local: Path, start: Callable[[], subprocess.Popen[str]]
+    tmp_path: Path, service: Service, local: Path, start: Callable[[], subprocess.Popen[str]]
 ) -> None:
     output = tmp_path / "out"
     command = start()
@@ -153,20 +186,19 @@ def test_a_killed_command_goes_on_and_judges_no_finished_shard_again(
     below = find_descendants(command.pid)
     command.kill()
     command.communicate()
-    deadline = time.monotonic() + 60
-    while any("ray" in read_command(child) for child in below):  # Ray's processes end with the one that started them
-        assert time.monotonic() < deadline, "a process of Ray was left behind"
+    deadline = time.monotonic() + 300
+    while any("ShardWorker" in read_command(child) for child in below):  # they end with the one that started Ray
+        assert time.monotonic() < deadline, "a worker was left behind"
         time.sleep(0.1)
     done = find_done(output)
     assert 3 <= len(done) < len(SHARDS)
-    written = {shard: (output / "dpo" / f"{shard}.parquet").stat() for shard in done}
+    written = {shard: (output / "dpo" / f"{shard}.parquet").stat().st_mtime_ns for shard in done}
+    before = service.engine.num_calls
     command = start()
-    text, _ = command.communicate(timeout=120)
+    text, _ = command.communicate(timeout=300)
     assert command.returncode == 0, text
-    after = {shard: (output / "dpo" / f"{shard}.parquet").stat() for shard in done}
-    assert {name: each.st_mtime_ns for name, each in after.items()} == {
-        name: each.st_mtime_ns for name, each in written.items()
-    }
+    assert {shard: (output / "dpo" / f"{shard}.parquet").stat().st_mtime_ns for shard in done} == written
+    assert service.engine.num_calls - before == NUM_ROWS - ROWS_PER_SHARD * len(done)
     assert read_files(output) == read_files(local)
 
 
@@ -216,7 +248,7 @@ def test_a_worker_with_another_judge_is_refused_and_writes_nothing(tmp_path: Pat
     (answer,) = ask(ShardWorker(config, {"model": "another"}, 1), (0, 2))
     assert answer["error"] == OtherJudgeError.__name__
     assert "same model" in answer["message"]
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").rglob("*.parquet"))
 
 
 def test_notes_of_a_run_that_was_cut_off_are_taken_over(tmp_path: Path) -> None:
