@@ -55,11 +55,16 @@ class ShardWorker:
     """One judge of the pool: labels the blocks whose numbers it is given. Lives in a process of Ray.
 
     judge: how the folder's judge describes itself, if that is known; another one is refused. num_threads: for models
-    on the CPU. The judge is loaded with the first block, so what goes wrong is an answer like others.
+    on the CPU. directory: what names of model folders are relative to, if it is there. The judge is loaded with the
+    first block, so what goes wrong is an answer like others.
     """
 
-    def __init__(self, config: LabelConfig, judge: Mapping[str, object] | None, num_threads: int) -> None:
+    def __init__(
+        self, config: LabelConfig, judge: Mapping[str, object] | None, num_threads: int, directory: str = "."
+    ) -> None:
         self._config, self._expected, self._num_threads = config, judge, num_threads
+        if Path(directory).is_dir():
+            os.chdir(directory)
         self._loop = asyncio.Runner()
         self._labeller: ShardLabeller | None = None
         self._described: dict[str, object] = {}
@@ -130,7 +135,12 @@ def label_on_ray(
                 num_fitting,
             )
         judge = folder.result_of(JUDGE) if folder.is_done(JUDGE) else None
-        worker = {"config": _with_whole_paths(config), "judge": judge, "num_threads": max(1, int(demand.cpus))}
+        worker = {
+            "config": _with_whole_paths(config),
+            "judge": judge,
+            "num_threads": max(1, int(demand.cpus)),
+            "directory": str(Path.cwd()),
+        }
         with show_progress(table, todo) as bar:
             bar.set_postfix_str(f"{num_actors} actors")
             for answer in _stream(worker, demand, min(num_actors, num_fitting), num_actors, todo):
@@ -169,6 +179,8 @@ def _stream(
     try:
         for batch in answers.iter_batches(batch_size=None, prefetch_batches=0):
             yield from map(json.loads, batch["answer"])
+    except (ray.exceptions.RayTaskError, ray.exceptions.UserCodeException):
+        raise  # a defect of ours: with its trace
     except (ray.exceptions.RayError, ConnectionError) as error:
         raise ClusterError(
             f"Ray ended the run ({type(error).__name__}: {_first_line(error)}). What was finished is kept: run the "
@@ -177,20 +189,13 @@ def _stream(
 
 
 def _with_whole_paths(config: LabelConfig) -> LabelConfig:
-    """The configuration for a process that was started in another directory."""
-
-    def complete(name: str | None) -> str | None:
-        return str(Path(name).absolute()) if name is not None and Path(name).exists() else name
-
-    judge = config.judge
+    """The configuration for a process elsewhere. Models keep their names, which are part of what a judge says it is."""
+    is_file = Path(config.source).exists()
     return config.model_copy(
         update={
             "output": config.output.absolute(),
-            "source": complete(config.source),
+            "source": str(Path(config.source).absolute()) if is_file else config.source,
             "images": config.images and config.images.absolute(),
-            "judge": judge.model_copy(
-                update={name: complete(getattr(judge, name)) for name in ("model", "adapter", "expert")}
-            ),
         }
     )
 
