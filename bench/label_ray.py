@@ -3,7 +3,7 @@
 Each setup runs `vl-genrm label` on the same pocket comparisons into a folder of its own, with models of one thread per
 judge. The speed counts from the moment that every judge has finished its first shard to the last one, so neither the
 start of Ray nor loading does; the whole command's time is beside it. `local` is the runner without Ray. That all
-folders say the same of every pair is checked.
+folders say the same of every pair is checked, numbers to four digits: which prompts share a batch moves the last ones.
 
 With `--nodes` (root, Linux, `ip`) the setup `nodes` is added: a head in one network namespace, whose one CPU runs one
 judge, and a worker node in another, joined by a veth pair; the command runs on the head by its address. Both share
@@ -78,10 +78,14 @@ def find_speed(done: Sequence[tuple[float, int]], num_actors: int, rows: int) ->
 
 
 def read_verdicts(output: Path) -> dict[str, object]:
-    """What a folder says of each pair."""
+    """What a folder says of each pair, numbers rounded."""
     import pyarrow.parquet as pq
 
-    return {row["id"]: row for file in (output / VERDICTS).glob("*.parquet") for row in pq.read_table(file).to_pylist()}
+    rows = [row for file in (output / VERDICTS).glob("*.parquet") for row in pq.read_table(file).to_pylist()]
+    return {
+        row["id"]: {name: round(value, 4) if isinstance(value, float) else value for name, value in row.items()}
+        for row in rows
+    }
 
 
 @contextmanager
