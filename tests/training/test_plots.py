@@ -68,7 +68,7 @@ def test_differences_have_a_row_each_and_a_point_for_each_series(
     draw_differences(rows, tmp_path / "d.png", xlabel="difference", title="Differences")
     size_of(tmp_path / "d.png")
     assert [x for x, _ in drawn] == [[0.25], [0.6, 1.0]]
-    assert drawn[1][1][1] - drawn[1][1][0] == 1
+    assert drawn[1][1][1] - drawn[1][1][0] == pytest.approx(1)
 
 
 def test_a_reliability_diagram_and_a_histogram_are_drawn(tmp_path: Path) -> None:

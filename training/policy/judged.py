@@ -1,9 +1,10 @@
 """How a policy's answers stand beside the references, as a judge sees it.
 
 For every question the judge compares the answer (A) with the reference (B), in both orders. The probability of A is the
-score: one half is an answer that is as good. An answer of the reference's words is not shown to the judge, which could
-only guess. It helps where many answers are right, and is as good as the judge is. How good that is shows where the
-truth is known: of answers that exact match finds wrong, how many the judge finds worse than the reference.
+score: one half is an answer that is as good. An answer that says the same by `training.policy.answers` is not shown to
+the judge, which must prefer one and would do so by style. The score helps where many answers are right, and is as good
+as the judge is. How good that is shows where the truth is known: of answers that exact match finds wrong, how many the
+judge finds worse than the reference.
 """
 
 import asyncio
@@ -18,9 +19,9 @@ from genrm.types import Verdict
 from training.evaluation.judges import JudgeChoice, open_judge
 from training.evaluation.judging import open_judging
 from training.jobs.config import Section
+from training.policy.answers import says_the_same
 from training.policy.figures import Ratio
 from training.policy.questions import Question
-from training.preferences.repetition import words_of
 from training.sources import Pair, Skipped
 
 FOLDER = "judge"
@@ -46,7 +47,7 @@ def judge_answers(
     answered: questions that have references, and their answers. Verdicts are kept in `folder`/judge, and none is made
     twice. Raises OtherJudgeError, ModelLoadError, EngineError.
     """
-    differs = [words_of(text) != words_of(question.reference or "") for question, text in answered]
+    differs = [not says_the_same(text, question.reference or "", question.text) for question, text in answered]
     cases = [case for case, is_open in zip(answered, differs, strict=True) if is_open]
     verdicts, skipped = asyncio.run(_judge(cases, judge, folder)) if cases else ([], [])
     found = iter(verdicts)

@@ -124,8 +124,8 @@ def test_what_cannot_be_asked_is_skipped_with_the_reason(
 def test_a_judge_compares_answers_with_references(
     install: Install, settings: PolicyMeasuring, rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The judge always prefers what stands first, so over both orders nothing: one half each. Equal texts are not
-    shown to it.
+    """The judge always prefers what stands first, so over both orders nothing: one half each. What says the same
+    as the reference ("Yes." for "Yes, there is a dog.") is not shown to it.
     """
     engine = FakeEngine(verdict="first")
     monkeypatch.setattr(training.policy.judged, "open_judge", lambda choice: LocalJudge(engine))
@@ -138,7 +138,7 @@ def test_a_judge_compares_answers_with_references(
     seen = report.sections["qa: errors seen by the judge"]["overall"]
     assert (seen["value"], seen["num"]) == (0.0, 4)
     judged = (tmp_path / "out" / "judge" / "verdicts.jsonl").read_text().splitlines()
-    assert len(judged) == 12
+    assert len(judged) == 8
 
 
 def test_the_plan_counts_the_questions(settings: PolicyMeasuring) -> None:
