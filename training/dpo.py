@@ -83,7 +83,7 @@ def draw_training(folder: RunFolder, *, prefix: str = "") -> None:
     metrics = folder.read_metrics()
     panels = {
         "loss (nats)": {"loss": "loss"},
-        "share of pairs": {"chosen is likelier than before, against rejected": "rewards/accuracies"},
+        "share of pairs\ntold apart": {"share": "rewards/accuracies"},
         "reward (β times nats)": {"chosen": "rewards/chosen", "rejected": "rewards/rejected"},
     }
     draw_curves(
