@@ -3,16 +3,17 @@ built.
 
 Where the service has API keys, nothing here is to be had without one, uploads included: a page of its own asks for it
 and keeps it in a cookie that scripts cannot read and other sites cannot send. The page then acts with that key, through
-the API and its quotas (`service.playground.calls`). Gradio itself is built when the judge is loaded, in a thread: its
-import takes seconds.
+the API and its quotas (`service.playground.calls`). Gradio itself is built when the judge is loaded; its import
+takes seconds.
 """
 
 import asyncio
 import contextlib
+import importlib
 import importlib.util
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 from urllib.parse import parse_qs
 
@@ -70,7 +71,7 @@ class Playground:
     """What is mounted at `PATH`.
 
     app: the application that the page acts on. keyring: whose keys count. describe_wait: says what is not loaded yet.
-    build: makes the page; slow, called in a thread.
+    build: makes the page.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Playground:
         settings: Settings,
         keyring: Keyring,
         describe_wait: Callable[[], str],
-        build: Callable[[ASGIApp, Settings], Page],
+        build: Callable[[ASGIApp, Settings], Awaitable[Page]],
     ) -> None:
         self._app = app
         self._settings = settings
@@ -87,6 +88,7 @@ class Playground:
         self._describe_wait = describe_wait
         self._build = build
         self._page: Page | None = None
+        self._has_failed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
 
@@ -94,9 +96,10 @@ class Playground:
         """Build the page. One that cannot be built is a warning, or StartError where the settings insist on it."""
         self._loop = asyncio.get_running_loop()
         try:
-            page = await asyncio.to_thread(self._build, self._app, self._settings)
+            page = await self._build(self._app, self._settings)
             await page.start()
-        except Exception as error:
+        except Exception as error:  # of a library that is not the service's business
+            self._has_failed = True
             if self._settings.playground == "on":
                 if isinstance(error, GenRMError):
                     raise
@@ -131,6 +134,8 @@ class Playground:
             await self._sign_out(request)(scope, receive, send)
         elif self._keyring.is_needed and not self._find_name(request):
             await self._refuse(request, path)(scope, receive, send)
+        elif self._has_failed:
+            raise RefusalError("not_found", "The playground could not be built; the service's log has the reason.")
         elif self._page is None:
             await _show(render_loading(self._describe_wait()), 503, retry=2)(scope, receive, send)
         elif path in _OPEN_PATHS or path.startswith(_OPEN_FOLDERS):
@@ -217,28 +222,33 @@ _HEADERS = (
 )
 
 
-def import_and_build_page(app: ASGIApp, settings: Settings) -> Page:
+async def import_and_build_page(app: ASGIApp, settings: Settings) -> Page:
     """The page. app: the application that it acts on.
 
-    Gradio reads its environment once, when it is imported: no counting of users, no saved runs, no second program.
+    Gradio reads its environment once, when it is imported: no counting of users, no saved runs, no second program. The
+    import takes seconds and runs in a thread; what is built has to be built in the event loop that it will run in.
     """
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_RUN_HISTORY": "False", "GRADIO_SSR_MODE": "False"}
-    from service.playground.page import build_page  # imports Gradio
-
-    return build_page(app, settings)
+    page = await asyncio.to_thread(importlib.import_module, "service.playground.page")
+    built: Page = page.build_page(app, settings)
+    return built
 
 
 def is_wanted(settings: Settings) -> bool:
     """Whether the settings ask for a playground that can be had. Raises StartError if they insist and it cannot."""
     if settings.playground == "off":
         return False
-    is_installed = importlib.util.find_spec("gradio") is not None
-    if settings.playground == "on" and not is_installed:
+    if settings.playground == "on" and not is_installed():
         raise StartError(
             "GENRM_PLAYGROUND is 'on', and Gradio is not installed. Install the extra: pip install 'vl-genrm[ui]'; or "
             "set it to auto or off."
         )
-    return is_installed
+    return is_installed()
+
+
+def is_installed() -> bool:
+    """Whether Gradio can be imported; it is not imported to find out."""
+    return importlib.util.find_spec("gradio") is not None
 
 
 async def redirect_to_playground(request: Request) -> Response:

@@ -15,14 +15,15 @@ import pytest
 from genrm.engines.fake import FakeEngine
 from service.engine_choice import build_engine
 from service.expert_choice import load_panel
-from tests.service.conftest import LiveServer, Serve
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+    from tests.service.conftest import LiveServer, Serve
+
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 SCREENSHOTS = Path(__file__).parents[3] / "build" / "screenshots"
-WAIT_MS = 60_000
+WAIT_MS = 180_000
 """For what a busy machine may take long over."""
 
 
@@ -100,7 +101,7 @@ def fake_engine() -> FakeEngine:
 def fake_server(serve: Serve, fake_engine: FakeEngine) -> Iterator[LiveServer]:
     """A service with a playground on the fake engine."""
     pytest.importorskip("gradio", reason="the extra 'ui' is not installed")
-    with serve(fake_engine, playground="on") as server:
+    with serve(fake_engine, playground="on", start_timeout_seconds=300) as server:
         yield server
 
 
@@ -110,6 +111,10 @@ def shipped_server(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> It
     pytest.importorskip("gradio", reason="the extra 'ui' is not installed")
     database = tmp_path_factory.mktemp("playground") / "genrm.db"
     with serve(
-        build=build_engine, build_experts=load_panel, playground="on", database_url=f"sqlite:///{database}"
+        build=build_engine,
+        build_experts=load_panel,
+        playground="on",
+        database_url=f"sqlite:///{database}",
+        start_timeout_seconds=300,
     ) as server:
         yield server

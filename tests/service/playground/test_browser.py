@@ -18,11 +18,11 @@ import pytest
 from PIL import Image
 
 from service.playground.samples import load_samples, write_batch_line
-from tests.service.playground.conftest import WAIT_MS, OpenPage, Visit
 
 if TYPE_CHECKING:
     from genrm.engines.fake import FakeEngine
     from tests.service.conftest import LiveServer, Serve
+    from tests.service.playground.conftest import OpenPage, Visit
 
 pytestmark = [
     pytest.mark.browser,
@@ -51,7 +51,7 @@ def press_judge(visit: Visit) -> None:
 
 
 def wait_for_verdict(visit: Visit) -> str:
-    visit.page.locator("#judge-verdict .vg-orders").wait_for(timeout=WAIT_MS)
+    visit.page.locator("#judge-verdict .vg-orders").wait_for()
     return visit.read("#judge-verdict")
 
 
