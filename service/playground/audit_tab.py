@@ -83,10 +83,8 @@ class AuditTab:
             running: set[asyncio.Task[None]] = set()
             try:
                 while True:
-                    for row in waiting:
+                    while len(running) < _AT_ONCE and (row := next(waiting, None)) is not None:
                         running.add(asyncio.ensure_future(_judge(http, row, audit, failures)))
-                        if len(running) == _AT_ONCE:
-                            break
                     if not running:
                         break
                     _, running = await asyncio.wait(running, timeout=1, return_when=asyncio.FIRST_COMPLETED)

@@ -101,6 +101,8 @@ class BatchTab:
             )
             return
         yield render_progress(0, 0, state="Sending the file …"), "", hidden, None
+        progress = problems = ""
+        batch_id: str | None = None
         try:
             with translate_failures(URL):
                 async with self._api.open_plain(request) as http:

@@ -57,11 +57,11 @@ def wait_for_verdict(visit: Visit) -> str:
 
 def upload_image(visit: Visit, name: str, content: bytes) -> None:
     """Replace the sample that is shown by a file."""
-    visit.page.locator("#judge-image").get_by_label("Clear").first.click()
+    visit.page.locator("#judge-image").get_by_label("Remove Image").click()
     file: Any = {"name": name, "mimeType": "image/png", "buffer": content}
     with visit.page.expect_response(lambda answer: "/upload?" in answer.url):
         visit.page.locator("#judge-image input[type=file]").set_input_files(file)
-    visit.page.locator("#judge-image").get_by_label("Clear").first.wait_for()
+    visit.page.locator("#judge-image").get_by_label("Remove Image").wait_for()
 
 
 def is_hacked(visit: Visit) -> bool:
