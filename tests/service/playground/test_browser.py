@@ -282,13 +282,13 @@ def test_a_page_whose_server_restarts_says_so(serve: Serve, open_page: OpenPage)
 
 
 def test_where_keys_are_wanted_nothing_is_to_be_had_without_one(serve: Serve, open_page: OpenPage) -> None:
-    with serve(playground="on", api_keys="alice:sesame;open,bob:other") as server:
+    with serve(playground="on", api_keys="alice:sesame;open-of-alice-1,bob:other-key-of-bob-1") as server:
         visit = open_page(server, wait=False)
         visit.page.get_by_label("API key").fill("wrong")
         visit.page.get_by_role("button", name="Open the playground").click()
         visit.page.get_by_role("alert").wait_for()
         visit.take_screenshot("sign-in")
-        visit.page.get_by_label("API key").fill("sesame;open")
+        visit.page.get_by_label("API key").fill("sesame;open-of-alice-1")
         visit.page.get_by_role("button", name="Open the playground").click()
         visit.page.locator("#judge-run").wait_for()
         press_judge(visit)

@@ -24,7 +24,7 @@ from service.settings import Settings, load_settings
 if TYPE_CHECKING:
     from tests.service.conftest import MakeImage, OpenApp
 
-KEYS = "alice:sesame-key,bob:other-key"
+KEYS = "alice:sesame-key-of-alice,bob:other-key-of-bob-1"
 
 
 class PlainPage:
@@ -126,7 +126,7 @@ async def test_without_a_key_the_page_asks_for_one(keyed: httpx.AsyncClient) -> 
 
 
 async def test_a_key_that_counts_opens_the_page_for_this_browser(keyed: httpx.AsyncClient) -> None:
-    answer = await keyed.post("/playground/sign-in", data={"key": " sesame-key "})
+    answer = await keyed.post("/playground/sign-in", data={"key": " sesame-key-of-alice "})
     assert answer.status_code == 303
     cookie = answer.headers["set-cookie"]
     assert "HttpOnly" in cookie
@@ -147,13 +147,15 @@ async def test_a_key_that_does_not_count_opens_nothing(keyed: httpx.AsyncClient,
     assert 'role="alert"' in answer.text
 
 
-@pytest.mark.parametrize("cookie", ["zz", "00", b"wrong".hex(), "sesame-key"])
+@pytest.mark.parametrize("cookie", ["zz", "00", b"wrong".hex(), "sesame-key-of-alice"])
 async def test_a_made_up_cookie_opens_nothing(keyed: httpx.AsyncClient, cookie: str) -> None:
     answer = await keyed.get("/playground/config", headers={"Cookie": f"{COOKIE}={cookie}"})
     assert answer.status_code == 401
 
 
-@pytest.mark.parametrize("headers", [{"Authorization": "Bearer other-key"}, {"X-Api-Key": "other-key"}])
+@pytest.mark.parametrize(
+    "headers", [{"Authorization": "Bearer other-key-of-bob-1"}, {"X-Api-Key": "other-key-of-bob-1"}]
+)
 async def test_a_key_in_a_header_will_do(keyed: httpx.AsyncClient, headers: dict[str, str]) -> None:
     assert (await keyed.get("/playground/config", headers=headers)).status_code == 200
 
@@ -231,7 +233,7 @@ async def test_requests_inside_the_process_need_a_key_like_all_others(keyed: htt
     async with open_inside(keyed) as client:
         with pytest.raises(ServiceError, match="API key"):
             await client.models()
-    async with open_inside(keyed, "other-key") as client:
+    async with open_inside(keyed, "other-key-of-bob-1") as client:
         assert await client.models()
 
 
