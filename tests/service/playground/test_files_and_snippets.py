@@ -106,6 +106,7 @@ def test_the_samples_are_the_pocket_world_s() -> None:
     assert {path.name for path in FOLDER.glob("*.png")} == {sample.image.name for sample in load_samples()}
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Gradio's own, at its import
 def test_candidates_come_one_a_line_or_as_json() -> None:
     pytest.importorskip("gradio", reason="the extra 'ui' is not installed")
     from service.playground.rank_tab import count_costs, read_candidates
