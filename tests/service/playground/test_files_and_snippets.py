@@ -114,7 +114,7 @@ def test_candidates_come_one_a_line_or_as_json() -> None:
     assert read_candidates(" one \n\n two\n") == ["one", "two"]
     assert read_candidates('["one\\ntwo", "three"]') == ["one\ntwo", "three"]
     assert read_candidates("[1, 2]") == ["[1, 2]"]
-    assert count_costs(8) == {"all_pairs": 28, "swiss": 12, "knockout": 7}
+    assert count_costs(8) == {"all_pairs": 28, "swiss": 11, "knockout": 7}
 
 
 def test_a_service_without_a_page_never_imports_gradio() -> None:
