@@ -342,3 +342,6 @@ QUESTION_KINDS: dict[str, tuple[Group, Asker]] = {
     "left-right": (Group.REASONING, ask_left_right),
     "above-below": (Group.REASONING, ask_above_below),
 }
+
+OPEN_ENDED = frozenset({"caption", "description", "objects"})
+"""The kinds with many right answers: they tell a part of what the picture shows, and which part is open."""

@@ -16,7 +16,7 @@ from genrm.types import Response
 from pocket.critiques import pair_critique
 from pocket.drawing import draw_scene
 from pocket.exchanges import ErrorKind, Exchange, Group
-from pocket.questions import QUESTION_KINDS
+from pocket.questions import OPEN_ENDED, QUESTION_KINDS
 from pocket.scenes import Scene, Split, sample_scene
 
 _GROUP_ORDER = (Group.GENERAL, Group.HALLUCINATION, Group.REASONING)
@@ -96,7 +96,7 @@ def export_rows(folder: Path, split: Split, num_rows: int, *, seed: int = 0) -> 
     """Write PNG files and `rows.jsonl` with VL-RewardBench's field names; return the path of the latter.
 
     Fields: id, query, response (two strings), image (file name), human_ranking (0 = better), ground_truth, group,
-    kind, error_kind.
+    kind, open_ended, error_kind.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "rows.jsonl"
@@ -119,6 +119,7 @@ def vl_rewardbench_fields(row: Row, image: str) -> dict[str, object]:
         "ground_truth": row.ground_truth,
         "group": str(row.group),
         "kind": row.kind,
+        "open_ended": row.kind in OPEN_ENDED,
         "error_kind": str(row.error_kind),
         "facts": list(row.facts),
         "objects": [{"name": o.kind.name, "box": o.box, "mat": o.mat} for o in row.scene.objects],

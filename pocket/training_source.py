@@ -2,7 +2,8 @@
 
 `pocket:SPLIT?n=ROWS&seed=SEED` has the rows of a split: id, image, question and reference, and the comparison under
 VL-RewardBench's field names. With `&candidates=K` each row has instead one question for a description and K answers of
-known quality, the share of their statements that are true, for Best-of-N. Pictures are drawn when they are looked at.
+known quality, the share of their statements that are true, for Best-of-N. With `&pope=SAMPLING` the rows are POPE's
+(`pocket.pope`). Pictures are drawn when they are looked at.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import numpy as np
 from genrm.errors import GenRMError
 from pocket.descriptions import describe_with_errors
 from pocket.drawing import draw_scene
+from pocket.pope import SAMPLING_WORDS, PopeRows
 from pocket.rows import Row, make_row, vl_rewardbench_fields
 from pocket.scenes import Split, sample_scene
 from training.sources import Pair
@@ -62,18 +64,25 @@ class PocketRows(Sequence[dict[str, Any]]):
         }
 
 
-def open_split(argument: str) -> PocketRows:
-    """The rows that `SPLIT?n=ROWS&seed=SEED&candidates=K` stands for. Raises PocketSourceError."""
+def open_split(argument: str) -> Sequence[dict[str, Any]]:
+    """The rows that `SPLIT?n=ROWS&seed=SEED&candidates=K&pope=SAMPLING` stands for. Raises PocketSourceError."""
     name, _, query = argument.partition("?")
     try:
-        options = _DEFAULTS | {key: int(value) for key, value in parse_qsl(query, strict_parsing=bool(query))}
+        words = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+        sampling = words.pop("pope", None)
+        options = _DEFAULTS | {key: int(value) for key, value in words.items()}
         if options.keys() != _DEFAULTS.keys() or min(options.values()) < 0:
             raise ValueError
+        if sampling is not None:
+            if sampling not in SAMPLING_WORDS or options["candidates"]:
+                raise ValueError
+            return PopeRows(Split(name), options["n"], sampling=sampling, seed=options["seed"])
         return PocketRows(Split(name), options["n"], seed=options["seed"], num_candidates=options["candidates"])
     except ValueError:
         raise PocketSourceError(
             f"'pocket:{argument}' is no part of the pocket world. Write pocket:SPLIT?n=ROWS&seed=SEED&candidates=K, "
-            f"with SPLIT one of {', '.join(Split)} and whole numbers from 0 on; what follows the split may be left out."
+            f"with SPLIT one of {', '.join(Split)} and whole numbers from 0 on, or pocket:SPLIT?n=ROWS&seed=SEED&"
+            f"pope=SAMPLING, with {', '.join(SAMPLING_WORDS)} for SAMPLING; what follows the split may be left out."
         ) from None
 
 

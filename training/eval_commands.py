@@ -1,4 +1,4 @@
-"""The commands `vl-genrm eval …` and `vl-genrm calibrate`: how good a judge is, and how sure it may be.
+"""The commands `vl-genrm eval …` and `vl-genrm calibrate`: how good judges and policies are, how sure a judge may be.
 
 Only the standard library and typer are imported at the top. Every command writes `report.json`, `report.txt` and
 plots into `--output`, keeps each verdict as soon as there is one, and goes on from there when it is run again.
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from training.evaluation.setup import Setup
 
 app = typer.Typer(
-    help="Measure judges: vlrewardbench, hallucination, best-of-n, audit.", no_args_is_help=True, add_completion=False
+    help="Measure judges: vlrewardbench, hallucination, best-of-n, audit; and policies: policy.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 
 Source = Annotated[
@@ -154,6 +156,73 @@ def audit(
     _run(audit_judge(_make_setup(given), num_samples=num_samples))
 
 
+@app.command()
+def policy(
+    source: Source,
+    *,
+    output: Annotated[Path, typer.Option(help="Folder for answers, report and plots; run again to go on from there.")],
+    tasks: Annotated[
+        str, typer.Option(help="Some of qa,pope,captions; default: all that the source has rows for.")
+    ] = "",
+    pope: Annotated[
+        str | None, typer.Option(help="Source of rows as POPE publishes them; default: made of the rows' objects.")
+    ] = None,
+    pope_images: Annotated[int, typer.Option(min=1, help="Images that POPE's questions are made for.")] = 200,
+    captions: Annotated[int, typer.Option(min=1, help="Images that are described.")] = 100,
+    chair_by: Annotated[
+        Literal["auto", "objects", "experts"],
+        typer.Option(help="What captions are checked against; auto: the rows' objects where all have them."),
+    ] = "auto",
+    judge: Annotated[
+        Literal["off", "fast", "critique"],
+        typer.Option(help="Whether and how a judge compares answers with references."),
+    ] = "off",
+    judge_model: Annotated[str | None, typer.Option(help="Folder or hub id; default: the shipped judge.")] = None,
+    judge_adapter: Annotated[str | None, typer.Option(help="PEFT adapter of the judge.")] = None,
+    judge_url: Annotated[str | None, typer.Option(help="A running vl-genrm service that judges instead.")] = None,
+    compare: Annotated[
+        list[str] | None, typer.Option(help="NAME=FOLDER of a policy that was measured before; may be repeated.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="What comparisons call this policy.")] = "after",
+    images: Images = None,
+    model: Annotated[str | None, typer.Option(help="Model folder or hub id; default: the shipped base.")] = None,
+    adapter: Adapter = None,
+    engine_url: EngineUrl = None,
+    expert: Expert = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 256,
+    limit: Limit = None,
+    seed: Seed = 0,
+) -> None:
+    """A policy: questions answered right, POPE, objects in captions; beside other policies, image by image."""
+    from training.engines import EngineChoice
+    from training.jobs.config import read_settings
+    from training.policy.comparing import compare_policies
+    from training.policy.measuring import PolicyMeasuring, measure_policy
+
+    others = dict(_split_label(given, name) for given in compare or ())
+    who = {"model": judge_model, "adapter": judge_adapter, "url": judge_url, "mode": judge}
+    settings = read_settings(
+        PolicyMeasuring,
+        {
+            "source": source,
+            "images": images,
+            "tasks": [word.strip() for word in tasks.split(",") if word.strip()],
+            "limit": limit,
+            "pope": pope,
+            "pope_images": pope_images,
+            "num_captions": captions,
+            "max_tokens": max_tokens,
+            "chair_by": chair_by,
+            "expert": expert,
+            "judge": None if judge == "off" else who,
+        },
+    )
+    choice = read_settings(EngineChoice, {"model": model, "adapter": adapter, "url": engine_url})
+    typer.echo(measure_policy(choice, settings, output, seed=seed).render())
+    if others:
+        typer.echo(compare_policies({**others, name: output}, output, seed=seed).render())
+
+
 def calibrate(
     source: Source,
     *,
@@ -209,6 +278,15 @@ def _make_setup(given: dict[str, Any], *, use_calibration: bool = True) -> "Setu
         seed=seed,
         concurrency=given["concurrency"],
     )
+
+
+def _split_label(given: str, own: str) -> tuple[str, Path]:
+    label, equals, folder = given.partition("=")
+    if not (label and equals and folder) or label == own:
+        raise typer.BadParameter(
+            f"--compare {given} has no meaning; write NAME=FOLDER, with another name than {own!r}."
+        )
+    return label, Path(folder)
 
 
 def _run(evaluation: "Coroutine[Any, Any, Report]") -> None:

@@ -6,31 +6,32 @@ last good one kept. Runs on one process, under `accelerate launch` on several GP
 """
 
 import re
-import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
-from transformers.trainer import TRAINER_STATE_NAME
 
-from genrm.engines.loading import check_adapter_base, choose_placement, foreign_errors, load_model
 from training.engines import EngineChoice
-from training.jobs.config import ConfigError, Section
+from training.jobs.config import Section
 from training.jobs.plan import PlannedStep
-from training.jobs.processes import is_first_process, num_processes, wait_for
 from training.losses import mixture_loss
 from training.packing import use_packed_attention
 from training.samples import Collator, ImageSampler, Sample
-
-_LANGUAGE_LINEAR = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-"""All linear layers of the language model of a Qwen2-VL or Qwen2.5-VL."""
+from training.trainer_setup import (
+    LANGUAGE_LINEAR,
+    last_checkpoint,
+    limit_to_one_gpu,
+    load_for_training,
+    save_result,
+    share_batch,
+    with_lora,
+)
 
 
 class FineTuning(Section):
@@ -170,7 +171,9 @@ def _train(
     use_packed_attention(model)
     train_dataset: Any = samples  # a sequence is what the Trainer needs of one
     trainer = JudgeTrainer(
-        model=_with_lora(model, start, settings) if settings.method == "lora" else model,
+        model=with_lora(model, start, rank=settings.lora_rank, alpha=settings.lora_alpha)
+        if settings.method == "lora"
+        else model,
         args=arguments,
         train_dataset=train_dataset,
         data_collator=Collator(processor, model, max_tokens=settings.max_tokens),
@@ -178,48 +181,24 @@ def _train(
         mixing=settings.mixing,
         optimizers=(_muon(model, settings), None) if settings.optimizer == "muon" else (None, None),
     )
-    trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
-    _save(trainer, processor, finished)
-
-
-def _last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint: the Trainer writes its state last, so one that a kill left unfinished has none."""
-    whole = [path for path in folder.glob("checkpoint-*") if (path / TRAINER_STATE_NAME).is_file()]
-    return str(max(whole, key=lambda path: int(path.name.partition("-")[2]))) if whole else None
+    trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
+    save_result(trainer, processor, finished)
 
 
 def _load(start: EngineChoice, settings: FineTuning) -> tuple[PreTrainedModel, Any]:
-    """The model on the CPU, from where the Trainer puts it on the device of its own process. What learns is float32:
-    steps of a small learning rate are lost in bfloat16.
-    """
-    dtype = "float32" if settings.method == "full" or settings.precision == "float32" else "auto"
-    placement = choose_placement(device="auto", dtype=dtype, attention="sdpa")
-    placement = replace(placement, device=torch.device("cpu"))
-    merged = start.adapter if settings.method == "full" else None
-    loaded = load_model(start.model_name, adapter=merged, placement=placement)
-    model: Any = loaded.model
-    model.train().requires_grad_(requires_grad=False)
-    if settings.method == "full":
-        for name, module in model.named_modules():
-            if re.fullmatch(_LANGUAGE_LINEAR, name):
-                module.weight.requires_grad_()
-    return model, loaded.processor
-
-
-def _with_lora(model: PreTrainedModel, start: EngineChoice, settings: FineTuning) -> nn.Module:
-    if start.adapter is not None:
-        check_adapter_base(start.adapter, base=start.model_name)
-        with foreign_errors(f"{start.adapter} as an adapter of {start.model_name}"):
-            return PeftModel.from_pretrained(model, start.adapter, is_trainable=True)
-    return get_peft_model(
-        model,
-        LoraConfig(
-            r=settings.lora_rank,
-            lora_alpha=settings.lora_alpha,
-            target_modules=_LANGUAGE_LINEAR,
-            task_type="CAUSAL_LM",
-        ),
+    """What learns is float32: steps of a small learning rate are lost in bfloat16."""
+    is_full = settings.method == "full"
+    model, processor = load_for_training(
+        start,
+        dtype="float32" if is_full or settings.precision == "float32" else "auto",
+        merged=start.adapter if is_full else None,
     )
+    if is_full:
+        for name, module in model.named_modules():
+            if re.fullmatch(LANGUAGE_LINEAR, name):
+                weight: Any = module.weight
+                weight.requires_grad_()
+    return model, processor
 
 
 def _muon(model: PreTrainedModel, settings: FineTuning) -> torch.optim.Optimizer:
@@ -232,18 +211,12 @@ def _muon(model: PreTrainedModel, settings: FineTuning) -> torch.optim.Optimizer
 
 
 def _arguments(settings: FineTuning, folder: Path, *, seed: int, num_samples: int) -> TrainingArguments:
-    share, rest = divmod(settings.batch_size, num_processes())
-    if rest:
-        raise ConfigError(
-            f"training.batch_size is {settings.batch_size}, which {num_processes()} processes cannot share alike. "
-            "Choose a multiple of their number."
-        )
-    micro = max(size for size in range(1, min(settings.micro_batch_size, share) + 1) if share % size == 0)
+    micro, accumulation = share_batch(settings.batch_size, settings.micro_batch_size)
     steps = settings.num_steps(num_samples)
     arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=share // micro,
+        gradient_accumulation_steps=accumulation,
         max_steps=steps,
         learning_rate=settings.learning_rate,
         lr_scheduler_type="cosine",
@@ -265,19 +238,5 @@ def _arguments(settings: FineTuning, folder: Path, *, seed: int, num_samples: in
         dataloader_pin_memory=torch.cuda.is_available(),
         disable_tqdm=False,
     )
-    # One process trains on one GPU. With more in sight the Trainer would cut batches by rows, and pixels have no rows.
-    arguments._n_gpu = min(1, arguments.n_gpu)  # noqa: SLF001 - there is no other switch
+    limit_to_one_gpu(arguments)
     return arguments
-
-
-def _save(trainer: JudgeTrainer, processor: Any, folder: Path) -> None:  # noqa: ANN401 - transformers' Any
-    """Write the result, whole or not at all, and drop the checkpoints; all processes return when it is there."""
-    unfinished = folder.with_name(folder.name + ".unfinished")
-    if is_first_process():
-        shutil.rmtree(unfinished, ignore_errors=True)
-    trainer.save_model(str(unfinished))
-    if is_first_process():
-        processor.save_pretrained(unfinished)
-        unfinished.rename(folder)
-        shutil.rmtree(folder.parent / "checkpoints", ignore_errors=True)
-    wait_for(folder)

@@ -40,13 +40,44 @@ def label(
     rows_per_shard: Annotated[int, typer.Option(min=1, help="Rows worked on together, and written together.")] = 256,
     concurrency: Annotated[int, typer.Option(min=1, help="Pairs judged at once.")] = 32,
     seed: Annotated[int, typer.Option(min=0, help="Of sampled critiques.")] = 0,
+    runner: Annotated[
+        Literal["local", "ray"], typer.Option(help="local: one judge. ray: a pool of judges, on one machine or many.")
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="HOST:PORT of a Ray cluster's head, or auto on one of its machines. Default: start one."),
+    ] = None,
+    actors: Annotated[int | None, typer.Option(min=1, help="Judges on Ray. Default: as many as fit.")] = None,
+    cpus_per_actor: Annotated[
+        float | None, typer.Option(min=0, help="Cores, and threads, of each judge on Ray. Default: 1.")
+    ] = None,
+    gpus_per_actor: Annotated[
+        float | None,
+        typer.Option(min=0, help="GPUs of each judge on Ray, or a share of one. Default: 1 if there is one."),
+    ] = None,
 ) -> None:
     """Label comparisons with the judge: verdicts for all pairs, preference rows (for TRL) of those it is sure of."""
     from training.train_commands import resumable
 
+    asked = {
+        "address": ray_address,
+        "actors": actors,
+        "cpus_per_actor": cpus_per_actor,
+        "gpus_per_actor": gpus_per_actor,
+    }
+    pool = {name: value for name, value in asked.items() if value is not None}
+    if runner == "local" and pool:
+        raise typer.BadParameter(
+            "--ray-address, --actors, --cpus-per-actor and --gpus-per-actor have no effect with --runner local; drop "
+            "them, or add --runner ray."
+        )
     with resumable():
+        from functools import partial
+
         from training.jobs.run_folder import RunFolder
-        from training.labelling.label import JudgeSection, LabelConfig, run
+        from training.labelling.label import JudgeSection, LabelConfig, label_here, run
+        from training.labelling.ray_cluster import RayOptions
+        from training.labelling.ray_runner import label_on_ray
         from training.labelling.rules import KeepRules
 
         config = LabelConfig(
@@ -68,8 +99,9 @@ def label(
             rows_per_shard=rows_per_shard,
             concurrency=concurrency,
         )
+        options = RayOptions.model_validate(pool)
         with RunFolder.open(output, config) as folder:
-            result = run(config, folder)
+            result = run(config, folder, label_here if runner == "local" else partial(label_on_ray, options))
     typer.echo(
         f"{result['num_pairs']:,} pairs judged, {result['num_kept']:,} kept in {output / 'dpo'}. Counts and plots: "
         f"{output / 'README.md'}"

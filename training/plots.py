@@ -66,6 +66,25 @@ def draw_lines(
         axis.legend()
 
 
+def draw_curves(
+    panels: Mapping[str, Mapping[str, Mapping[int, float]]], path: Path, *, xlabel: str, title: str
+) -> None:
+    """Curves of one training, one panel above the other. panels: value by step, by name of the curve, by what the panel
+    shows (with its unit). A single reading per step has no interval.
+    """
+    with _figure(
+        path, rows=len(panels), figsize=(6.4, 1.2 + 2.0 * len(panels)), height_ratios=[1] * len(panels)
+    ) as axes:
+        for axis, (ylabel, curves) in zip(axes, panels.items(), strict=True):
+            for number, (name, values) in enumerate(curves.items()):
+                axis.plot(list(values), list(values.values()), color=COLOURS[number % len(COLOURS)], label=name)
+            axis.set(ylabel=ylabel)
+            if len(curves) > 1:
+                axis.legend()
+        axes[0].set(title=title)
+        axes[-1].set(xlabel=xlabel)
+
+
 def draw_bars(
     bars: Mapping[str, Mapping[str, Estimate]],
     path: Path,
@@ -103,6 +122,35 @@ def draw_bars(
             axis.set_ylim(*ylim)
         if len(names) > 1:
             axis.figure.legend(loc="outside lower center", ncols=min(3, len(names)))
+
+
+def draw_differences(
+    rows: Mapping[str, Mapping[str, Estimate]], path: Path, *, xlabel: str, title: str, reference: float = 0.0
+) -> None:
+    """Points with intervals, a row for each name, which may be long. rows: estimates by series, by name of the row.
+
+    reference: a dashed line, no difference.
+    """
+    names = list(dict.fromkeys(name for row in rows.values() for name in row))
+    with _figure(path, figsize=(7.5, 1.6 + (0.16 + 0.14 * len(names)) * len(rows))) as (axis,):
+        for number, name in enumerate(names):
+            shift = (number - (len(names) - 1) / 2) * 0.6 / len(names)
+            places = [place + shift for place, row in enumerate(rows.values()) if name in row]
+            found = [row[name] for row in rows.values() if name in row]
+            axis.errorbar(
+                [e["value"] for e in found],
+                places,
+                xerr=_errors(found),
+                fmt=_MARKERS[number % len(_MARKERS)],
+                color=COLOURS[number % len(COLOURS)],
+                capsize=3,
+                label=name,
+            )
+        axis.axvline(reference, color="0.4", linestyle="--")
+        axis.set_yticks(range(len(rows)), list(rows))
+        axis.set_ylim(len(rows) - 0.4, -0.6)
+        axis.set(xlabel=xlabel, title=title)
+        axis.figure.legend(loc="outside lower center", ncols=min(3, len(names)))
 
 
 def draw_histogram(

@@ -73,6 +73,11 @@ class Pair:
         """The response that the label prefers."""
         return self.response_a if self.label == "A" else self.response_b
 
+    @property
+    def worse(self) -> str:
+        """The other response."""
+        return self.response_b if self.label == "A" else self.response_a
+
     def load(self) -> Comparison:
         """What is judged, with decoded pictures. Raises RowError."""
         return Comparison(

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 NUM_BINS = 10
 NUM_RESAMPLES = 2_000
 _NORMAL_95 = 1.959963984540054
-_TAILS = (2.5, 97.5)
+TAILS = (2.5, 97.5)
 _RESAMPLES_AT_ONCE = 100
 """Bounds the memory of a bootstrap to this many times the data."""
 
@@ -58,7 +58,7 @@ def bootstrap_macro_mean(groups: Mapping[str, ArrayLike], *, seed: int = 0) -> E
         return Estimate(value=float("nan"), low=float("nan"), high=float("nan"), num=0)
     rng = np.random.default_rng(seed)
     means = np.mean([_resampled_means(array, rng) for array in arrays], axis=0)
-    low, high = np.percentile(means, _TAILS)
+    low, high = np.percentile(means, TAILS)
     value = float(np.mean([array.mean() for array in arrays]))
     return Estimate(value=value, low=float(low), high=float(high), num=num)
 
@@ -91,7 +91,7 @@ def bootstrap_calibration_error(confidences: np.ndarray, right: np.ndarray, *, s
     value, rng = expected_calibration_error(confidences, right), np.random.default_rng(seed)
     draws = (rng.integers(num, size=num) for _ in range(NUM_RESAMPLES))
     errors = np.array([expected_calibration_error(confidences[draw], right[draw]) for draw in draws])
-    low, high = np.percentile(errors, _TAILS) - (errors.mean() - value)
+    low, high = np.percentile(errors, TAILS) - (errors.mean() - value)
     return Estimate(value=value, low=max(0.0, float(low)), high=float(high), num=num)
 
 

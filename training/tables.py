@@ -84,10 +84,14 @@ def _read_json_lines(path: Path) -> list[Record]:
 
 def _open_parquet(path: Path) -> Table:
     from datasets import load_dataset
+    from pyarrow.parquet import read_metadata
 
-    files = sorted(str(file) for file in path.rglob("*.parquet")) if path.is_dir() else [str(path)]
-    if not files:
+    found = sorted(str(file) for file in path.rglob("*.parquet")) if path.is_dir() else [str(path)]
+    if not found:
         raise SourceError(f"The folder {path} holds no .parquet file. Name another folder, or a .jsonl file.")
+    files = [file for file in found if read_metadata(file).num_rows]  # `datasets` cannot read a file without rows
+    if not files:
+        raise SourceError(f"{path} holds no row: its {len(found)} files of Parquet are empty. Name another source.")
     return _as_table(load_dataset("parquet", data_files=files, split="train"), path if path.is_dir() else path.parent)
 
 

@@ -36,8 +36,13 @@ JOBS: dict[str, JobEntry] = {
     "preferences": JobEntry(
         target="training.preferences.vl_genrm:JOB", summary="Make labelled pairs from questions with reference answers."
     ),
+    "vapr": JobEntry(target="training.preferences.vapr:JOB", summary="Make hard negatives by editing references."),
     "critiques": JobEntry(target="training.critiques:JOB", summary="Write critiques of labelled pairs to learn from."),
     "ift": JobEntry(target="training.ift:JOB", summary="Stage 1: fine-tune a judge on critiques."),
+    "dpo": JobEntry(target="training.dpo:JOB", summary="Train a policy on preference rows by DPO."),
+    "ipa": JobEntry(
+        target="training.preferences.ipa:JOB", summary="Make preference pairs by sampling, revising and verifying."
+    ),
     "reject": JobEntry(target="training.rejection:JOB", summary="Stage 2: iterative margin-based rejection sampling."),
 }
 
@@ -58,7 +63,11 @@ class MissingLibraryError(GenRMError, ModuleNotFoundError):
 
 def build_app(jobs: Mapping[str, JobEntry], *, launch: Sequence[str] = LAUNCH) -> typer.Typer:
     """The family of commands: one per job, and `study`. launch: the command line of this family, to start runs with."""
-    app = typer.Typer(help="Offline jobs that train a better judge.", no_args_is_help=True, add_completion=False)
+    app = typer.Typer(
+        help="Offline jobs that make preferences, train a better judge, and train policies with it.",
+        no_args_is_help=True,
+        add_completion=False,
+    )
     for name, entry in jobs.items():
         _add_job(app, name, entry)
     _add_study(app, {name: entry.target for name, entry in jobs.items()}, launch)

@@ -16,12 +16,13 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from genrm.engines.in_process import InProcessEngine
 from genrm.engines.loading import LoadedModel, Placement, choose_placement, load_model
 from genrm.prompts import render_prompt
-from training import finetuning
+from training import finetuning, trainer_setup
 from training.engines import EngineChoice, open_engine
 from training.finetuning import FineTuning, JudgeTrainer, fine_tune, trained_choice
 from training.jobs.config import ConfigError
 from training.samples import Collator, ImageSampler, Sample
 from training.sources import SOURCE_ROW, Pair
+from training.trainer_setup import with_lora
 
 MakePairs = Callable[[int], list[Pair]]
 QUICK = {"batch_size": 4, "micro_batch_size": 4, "checkpoint_every": 2, "learning_rate": 1e-3}
@@ -181,7 +182,7 @@ def test_what_was_trained_runs_in_this_process_whoever_ran_the_start() -> None:
 def test_processes_share_a_batch_exactly(
     sizes: tuple[int, int], expected: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finetuning, "num_processes", lambda: 4)
+    monkeypatch.setattr(trainer_setup, "num_processes", lambda: 4)
     settings = FineTuning(batch_size=sizes[0], micro_batch_size=sizes[1])
     arguments = finetuning._arguments(settings, tmp_path, seed=0, num_samples=64)
     assert (arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps) == expected
@@ -196,11 +197,11 @@ def test_weights_that_learn_are_float32_also_where_the_model_would_run_in_bfloat
         placement = choose_placement(device="cpu", dtype="float32", attention="sdpa")
         return replace(placement, dtype=torch.bfloat16) if dtype == "auto" else placement
 
-    monkeypatch.setattr(finetuning, "choose_placement", choose)
+    monkeypatch.setattr(trainer_setup, "choose_placement", choose)
     for settings, dtype in ((FineTuning(), torch.bfloat16), (FineTuning(method="full"), torch.float32)):
         model, _ = finetuning._load(EngineChoice(), settings)
         assert model.dtype == dtype
-        trained = finetuning._with_lora(model, EngineChoice(), settings) if settings.method == "lora" else model
+        trained = with_lora(model, EngineChoice(), rank=4, alpha=8) if settings.method == "lora" else model
         assert {p.dtype for p in trained.parameters() if p.requires_grad} == {torch.float32}
 
 

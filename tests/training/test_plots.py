@@ -7,7 +7,7 @@ import pytest
 from matplotlib.axes import Axes
 from PIL import Image
 
-from training.plots import draw_bars, draw_histogram, draw_lines, draw_reliability
+from training.plots import draw_bars, draw_differences, draw_histogram, draw_lines, draw_reliability
 from training.statistics import Estimate, reliability_bins, share_with_interval
 
 ESTIMATES = [share_with_interval(hits, 20) for hits in (5, 12, 20)]
@@ -51,6 +51,24 @@ def test_bars_of_one_name_stand_in_every_group_that_has_it(tmp_path: Path, inter
     draw_bars(bars, tmp_path / "bars.png", ylabel="accuracy", title="Groups", reference=0.5)
     size_of(tmp_path / "bars.png")
     assert [drawn.shape[1] for drawn in intervals] == [1, 2]
+
+
+def test_differences_have_a_row_each_and_a_point_for_each_series(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[list[float], list[float]]] = []
+    draw = Axes.errorbar
+
+    def record(self: Axes, x: list[float], y: list[float], **options: object) -> object:
+        drawn.append((x, y))
+        return draw(self, x, y, **options)  # type: ignore[arg-type] # passed on as they came
+
+    monkeypatch.setattr(Axes, "errorbar", record)
+    rows = {"a long name": {"B - A": ESTIMATES[0], "C - A": ESTIMATES[1]}, "other": {"C - A": ESTIMATES[2]}}
+    draw_differences(rows, tmp_path / "d.png", xlabel="difference", title="Differences")
+    size_of(tmp_path / "d.png")
+    assert [x for x, _ in drawn] == [[0.25], [0.6, 1.0]]
+    assert drawn[1][1][1] - drawn[1][1][0] == pytest.approx(1)
 
 
 def test_a_reliability_diagram_and_a_histogram_are_drawn(tmp_path: Path) -> None:

@@ -158,3 +158,17 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text(json.dumps(row("one")) + "\n{oops\n")
     with pytest.raises(SourceError, match="Line 2 of"):
         read_pairs(str(tmp_path / "rows.jsonl"))
+
+
+def test_files_of_a_folder_that_hold_no_row_are_passed_over(tmp_path: Path) -> None:
+    from training.preference_rows import encode_images, make_preference_row, write_preference_rows
+
+    row = make_preference_row(
+        images=encode_images([Image.new("RGB", (4, 4))]), question="What?", chosen="This.", rejected="That.", id="one"
+    )
+    for name, rows in (("a", []), ("b", [row]), ("c", [])):
+        write_preference_rows(tmp_path / f"{name}.parquet", rows, texts=("id",))
+    assert [pair.id for pair in read_pairs(str(tmp_path)).rows] == ["one"]
+    (tmp_path / "b.parquet").unlink()
+    with pytest.raises(SourceError, match="holds no row: its 2 files"):
+        read_pairs(str(tmp_path))

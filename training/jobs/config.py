@@ -60,10 +60,14 @@ def read_config(schema: type[C], file: Path | None, overrides: Sequence[str] = (
     values = {} if file is None else read_mapping(file)
     for override in overrides:
         _override(values, override)
+    return read_settings(schema, values, source="The settings" if file is None else str(file))
+
+
+def read_settings(schema: type[C], values: Mapping[str, Any], *, source: str = "The settings") -> C:
+    """The configuration that these values are. source: where they are from. Raises ConfigError as `read_config`."""
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        source = "The settings" if file is None else str(file)
         problems = [_describe(schema, problem) for problem in error.errors(include_url=False)]
         raise ConfigError(f"{source} cannot be used. " + " ".join(problems)) from None
 

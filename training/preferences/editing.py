@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,7 +44,7 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True)
-class _Noun:
+class Noun:
     """An object's name in a text. start, end: characters."""
 
     start: int
@@ -52,16 +53,27 @@ class _Noun:
 
 
 class RuleEditor:
-    """Makes errors. exchanges: (question, reference) of all rows, which replacements are taken from."""
+    """Makes errors. exchanges: (question, reference) of all rows, which replacements are taken from.
 
-    def __init__(self, exchanges: Iterable[tuple[str, str]], lexicon: Lexicon | None = None) -> None:
-        self._lexicon = lexicon or default_lexicon()
+    by_frequency: names and signs are drawn as often as references have them, else each alike. to_zero: one may become
+    none, and none one; else counts stay at one or above.
+    """
+
+    def __init__(
+        self,
+        exchanges: Iterable[tuple[str, str]],
+        lexicon: Lexicon | None = None,
+        *,
+        by_frequency: bool = False,
+        to_zero: bool = False,
+    ) -> None:
+        self._lexicon, self._by_frequency, self._to_zero = lexicon or default_lexicon(), by_frequency, to_zero
         self._objects: dict[str, Counter[str]] = defaultdict(Counter)
         self._signs: dict[bool, Counter[str]] = defaultdict(Counter)
         self._answers: dict[str, list[str]] = defaultdict(list)
         for question, reference in exchanges:
             self._answers[question].append(reference)
-            for noun in self._nouns(reference):
+            for noun in self.find_nouns(reference):
                 self._objects[noun.form.number][reference[noun.start : noun.end].lower()] += 1
             for sign in _SIGN.findall(reference):
                 self._signs[sign.isdigit()][sign] += 1
@@ -79,28 +91,54 @@ class RuleEditor:
                 seen.add(_plain(edit.text))
                 yield edit
 
-    def _nouns(self, text: str) -> list[_Noun]:
+    def edit_as(self, kind: ErrorKind, question: str, reference: str, rng: random.Random) -> Iterator[Edit]:
+        """Errors of one kind only; none where its rule does not apply."""
+        makers = {
+            "object": self._object, "attribute": self._contrast, "relation": self._contrast, "count": self._count,
+            "swap": self._swap, "existence": self._existence, "text": self._sign,
+        }  # fmt: skip
+        if kind == "borrowed":
+            yield from self._borrow(question, reference, rng)
+            return
+        edits = makers[kind](reference, rng)
+        for edit in chain(edits, self._swap_counts(reference, rng)) if kind == "swap" else edits:
+            if edit.kind == kind and _plain(edit.text) != _plain(reference):
+                yield edit
+
+    def draw_object(self, number: str, absent_from: str, rng: random.Random) -> str | None:
+        """A name of an object in this number ("singular", "plural") that a text does not name; None if all are."""
+        there = {noun.form.name for noun in self.find_nouns(absent_from)}
+        counted = self._objects[number]
+        others = [w for w in counted if self._lexicon.canonical_name(w) not in there]
+        return self._draw(counted, others, rng) if others else None
+
+    def _draw(self, counted: Counter[str], allowed: list[str], rng: random.Random) -> str:
+        """One of the allowed words (at least one), by how often they were counted or each alike."""
+        ordered = sorted(allowed)
+        return rng.choices(ordered, [counted[w] for w in ordered])[0] if self._by_frequency else rng.choice(ordered)
+
+    def find_nouns(self, text: str) -> list[Noun]:
+        """The objects that a text names and where, in its order."""
         spans = [match.span() for match in _WORD.finditer(text)]
         lowered = [text[start:end].lower() for start, end in spans]
         nouns, place = [], 0
         while place < len(lowered):
             found = self._lexicon.find(lowered, lowered, place)
             if found is not None and found[1].name is not None:
-                nouns.append(_Noun(spans[place][0], spans[place + found[0] - 1][1], found[1]))
+                nouns.append(Noun(spans[place][0], spans[place + found[0] - 1][1], found[1]))
             place += found[0] if found is not None else 1
         return nouns
 
     def _object(self, text: str, rng: random.Random) -> Iterator[Edit]:
-        nouns = self._nouns(text)
-        there = {noun.form.name for noun in nouns}
+        nouns = self.find_nouns(text)
         for noun in rng.sample(nouns, len(nouns)):
-            others = [w for w in self._objects[noun.form.number] if self._lexicon.canonical_name(w) not in there]
-            if others:
-                yield Edit(text=_put(text, noun.start, noun.end, rng.choice(sorted(others))), kind="object")
+            other = self.draw_object(noun.form.number, text, rng)
+            if other is not None:
+                yield Edit(text=put_words(text, noun.start, noun.end, other), kind="object")
                 return
 
     def _contrast(self, text: str, rng: random.Random) -> Iterator[Edit]:
-        nouns = self._nouns(text)
+        nouns = self.find_nouns(text)
         free = [m for m in _WORD.finditer(text) if not any(n.start <= m.start() < n.end for n in nouns)]
         used = {_spelling(match.group()) for match in free}
         found = [
@@ -113,27 +151,42 @@ class RuleEditor:
         if found:
             match, members, kind = rng.choice(found)
             others = [m for m in members if m not in used] or [m for m in members if m != _spelling(match.group())]
-            yield Edit(text=_put(text, *match.span(), rng.choice(others)), kind=kind)
+            yield Edit(text=put_words(text, *match.span(), rng.choice(others)), kind=kind)
 
     def _count(self, text: str, rng: random.Random) -> Iterator[Edit]:
-        counted = list(re.finditer(rf"\b({'|'.join(_NUMBERS[1:])}|\d{{1,2}}) ([a-z]+)", text, re.IGNORECASE))
-        if not counted:
-            return
-        match = rng.choice(counted)
-        word = match.group(1).lower()
-        number = int(word) if word.isdigit() else _NUMBERS.index(word)
-        other = number + 1 if number <= 1 or (rng.random() < 0.5 and number < 10) else number - 1
-        written = str(other) if word.isdigit() else _NUMBERS[other]
-        noun = next((n for n in self._nouns(text) if n.start == match.start(2)), None)
+        counted = self._find_counts(text)
+        if counted:
+            match = rng.choice(counted)
+            number, least = _number_of(match), 0 if self._to_zero else 1
+            other = number + 1 if number <= least or (rng.random() < 0.5 and number < 10) else number - 1
+            yield Edit(text=self._recount(text, match, other), kind="count")
+
+    def _find_counts(self, text: str) -> list[re.Match[str]]:
+        numbers = "|".join(_NUMBERS[0 if self._to_zero else 1 :])
+        return list(re.finditer(rf"\b({numbers}|\d{{1,2}}) ([a-z]+)", text, re.IGNORECASE))
+
+    def _recount(self, text: str, match: re.Match[str], other: int) -> str:
+        """The text with another number of the things that were counted there."""
+        written = str(other) if match.group(1).isdigit() else _NUMBERS[other]
+        noun = next((n for n in self.find_nouns(text) if n.start == match.start(2)), None)
         end = noun.end if noun is not None else _end_of_thing(text, match.start(2))
         thing = text[match.start(2) : end]
-        if (number == 1) != (other == 1):
+        if (_number_of(match) == 1) != (other == 1):
             thing = _plural(thing) if other != 1 else _singular(thing)
-        edited = _put(text, match.start(), end, f"{written} {thing}")
-        yield Edit(text=_agree(edited, match.start(), plural=other != 1), kind="count")
+        edited = put_words(text, match.start(), end, f"{written} {thing}")
+        return _agree(edited, match.start(), plural=other != 1)
+
+    def _swap_counts(self, text: str, rng: random.Random) -> Iterator[Edit]:
+        """The numbers of two things swapped."""
+        counted = self._find_counts(text)
+        pairs = [(a, b) for i, a in enumerate(counted) for b in counted[i + 1 :] if _number_of(a) != _number_of(b)]
+        if pairs:
+            a, b = rng.choice(pairs)
+            later = self._recount(text, b, _number_of(a))
+            yield Edit(text=self._recount(later, a, _number_of(b)), kind="swap")
 
     def _swap(self, text: str, rng: random.Random) -> Iterator[Edit]:
-        nouns = self._nouns(text)
+        nouns = self.find_nouns(text)
         pairs = [
             (a, b)
             for i, a in enumerate(nouns)
@@ -143,7 +196,7 @@ class RuleEditor:
         if pairs and not _is_list(text):
             a, b = rng.choice(pairs)
             one, two = text[a.start : a.end], text[b.start : b.end]
-            yield Edit(text=_put(_put(text, b.start, b.end, one), a.start, a.end, two), kind="swap")
+            yield Edit(text=put_words(put_words(text, b.start, b.end, one), a.start, a.end, two), kind="swap")
 
     def _existence(self, text: str, rng: random.Random) -> Iterator[Edit]:
         match = _THERE.search(text)
@@ -156,16 +209,18 @@ class RuleEditor:
         edited = text[: match.start(2)] + (article if denied else "no") + text[match.end(2) :]
         first = _WORD.match(edited)
         if first is not None and first.group().lower() in _YES_NO:
-            edited = _put(edited, *first.span(), _YES_NO[first.group().lower()])
+            edited = put_words(edited, *first.span(), _YES_NO[first.group().lower()])
         yield Edit(text=edited, kind="existence")
 
     def _sign(self, text: str, rng: random.Random) -> Iterator[Edit]:
         found = list(_SIGN.finditer(text))
         if found:
             match = rng.choice(found)
-            others = sorted(set(self._signs[match.group().isdigit()]) - {match.group()})
+            counted = self._signs[match.group().isdigit()]
+            others = [sign for sign in counted if sign != match.group()]
             if others:
-                yield Edit(text=text[: match.start()] + rng.choice(others) + text[match.end() :], kind="text")
+                sign = self._draw(counted, others, rng)
+                yield Edit(text=text[: match.start()] + sign + text[match.end() :], kind="text")
 
     def _borrow(self, question: str, reference: str, rng: random.Random) -> list[Edit]:
         known = self._content(reference)
@@ -176,7 +231,7 @@ class RuleEditor:
         """What an answer says, whatever its style: objects, numbers, signs, attributes, relations, yes or no."""
         spelt = {_spelling(word) for word in _WORD.findall(text)}
         telling = spelt & {*_NUMBERS, *_YES_NO, *(m for sets in _contrasts().values() for s in sets for m in s)}
-        return frozenset(telling | set(_SIGN.findall(text)) | {str(noun.form.name) for noun in self._nouns(text)})
+        return frozenset(telling | set(_SIGN.findall(text)) | {str(noun.form.name) for noun in self.find_nouns(text)})
 
 
 @cache
@@ -194,11 +249,16 @@ def _spellings() -> dict[str, str]:
     return {variant: entry.split("|")[0] for entry in entries for variant in entry.split("|")}
 
 
+def _number_of(match: re.Match[str]) -> int:
+    word = match.group(1).lower()
+    return int(word) if word.isdigit() else _NUMBERS.index(word)
+
+
 def _spelling(word: str) -> str:
     return _spellings().get(word.lower(), word.lower())
 
 
-def _put(text: str, start: int, end: int, new: str) -> str:
+def put_words(text: str, start: int, end: int, new: str) -> str:
     """The text with a stretch replaced, in the case of what was there, the article before it agreeing."""
     old = text[start:end]
     if old[:1].isupper():

@@ -241,7 +241,7 @@ def run(config: PreferenceConfig, folder: RunFolder) -> None:
         wait_for(folder.path / RESULT)
         return
     found = read_examples(config.source, images=config.images, limit=config.limit)
-    examples = _with_own_ids(found.rows)
+    examples = with_own_ids(found.rows)
     editor = RuleEditor((e.question, e.reference) for e in examples if e.reference is not None)
     blocks = range(0, len(examples), config.rows_per_shard)
     todo = [start for start in blocks if not folder.is_done(_shard(start))]
@@ -259,7 +259,7 @@ def run(config: PreferenceConfig, folder: RunFolder) -> None:
     write_card(folder, dict(fates), seed=config.seed)
 
 
-def _with_own_ids(examples: Sequence[Example]) -> list[Example]:
+def with_own_ids(examples: Sequence[Example]) -> list[Example]:
     """The rows, each with an id of its own, which pairs are named after: a repeated one gets the row's number."""
     seen: set[str] = set()
     own = []

@@ -1,0 +1,1 @@
+"""The parts of IPA: what is asked of generators, revisers and verifiers, and what is made of their answers."""

@@ -1,0 +1,1 @@
+"""Hard negatives after VaPR: references edited to hold one error, checked, and balanced against blind shortcuts."""
