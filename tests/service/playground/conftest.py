@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 SCREENSHOTS = Path(__file__).parents[3] / "build" / "screenshots"
-WAIT_MS = 180_000
+WAIT_MS = 30_000
 """For what a busy machine may take long over."""
 
 

@@ -58,6 +58,7 @@ def wait_for_verdict(visit: Visit) -> str:
 def upload_image(visit: Visit, name: str, content: bytes) -> None:
     """Replace the sample that is shown by a file."""
     visit.page.locator("#judge-image").get_by_label("Remove Image").click()
+    visit.page.locator("#judge-image [data-testid=upload-text]").wait_for()  # the file input is another one from now on
     file: Any = {"name": name, "mimeType": "image/png", "buffer": content}
     with visit.page.expect_response(lambda answer: "/upload?" in answer.url):
         visit.page.locator("#judge-image input[type=file]").set_input_files(file)
