@@ -18,7 +18,10 @@ def read_failures(lines: Iterable[str]) -> list[tuple[str, str]]:
     for line in lines:
         try:
             given = json.loads(line)
-            failures.append((str(given["custom_id"]), str(given["error"]["message"])))
+            name = given["custom_id"]
+            failures.append(
+                ("a line without a custom_id" if name is None else str(name), str(given["error"]["message"]))
+            )
         except (ValueError, KeyError, TypeError):
             continue  # cut off where reading stopped
     return failures

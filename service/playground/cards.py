@@ -87,7 +87,9 @@ def render_verdict(verdict: JudgeResponse) -> str:
 def _render_headline(verdict: JudgeResponse) -> str:
     if verdict.status == "abstained":
         return render_note(
-            "No verdict.", f"The judge abstains: {verdict.reason or 'no reason given'}.", kind="abstained"
+            "No verdict.",
+            f"The judge abstains: {(verdict.reason or 'no reason given').rstrip('.')}.",
+            kind="abstained",
         )
     if verdict.status == "tie" or verdict.probabilities is None or verdict.preferred is None:
         return render_note("A tie.", "The judge finds neither response better than the other.", kind="tie")
@@ -115,7 +117,7 @@ def _render_orders(verdict: JudgeResponse) -> str:
         "better.",
         False: '<strong class="vg-bad">✗ The orders disagree.</strong> Which response is better depends on which is '
         "read first; trust this verdict less.",
-        None: '<strong class="vg-bad">? One order gave no verdict,</strong> so nothing can be said about agreement.',
+        None: '<strong class="vg-bad">? Not both orders gave a verdict,</strong> so nothing can be said about agreement.',
     }[verdict.consistent]
     rows = "".join(_render_order(reading) for reading in verdict.readings)
     table = (

@@ -10,7 +10,7 @@ import gradio as gr
 
 from service.playground.samples import Sample
 
-NUM_SAMPLES = 6
+NUM_SAMPLES = 5
 """As many as stand in one row."""
 
 

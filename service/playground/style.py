@@ -47,10 +47,11 @@ CSS = """
 .vg-scroll { overflow-x: auto; max-width: 100% }
 .vg-picture { margin: 0; max-width: 26rem } .vg-picture svg { width: 100%; height: auto; display: block;
   border-radius: .35rem; background: #fff; image-rendering: auto }
-.vg-box rect { fill: none; stroke: currentcolor } .vg-box .vg-tag { fill: currentcolor; stroke: none }
+.vg-box rect { fill: none; stroke: var(--vg-box) } .vg-box .vg-tag { fill: var(--vg-box); stroke: none }
 .vg-box text { fill: #fff; font-family: system-ui, sans-serif; font-weight: 600 }
-.vg-box.vg-supported { color: #0072b2 } .vg-box.vg-unsupported { color: #7a5300 }
-.vg-box.vg-contradicted { color: #b34700 } .vg-box.vg-unchecked { color: #595959 } .vg-box.vg-mixed { color: #222 }
+.vg-box.vg-supported { --vg-box: #0072b2 } .vg-box.vg-unsupported { --vg-box: #7a5300 }
+.vg-box.vg-contradicted { --vg-box: #b34700 } .vg-box.vg-unchecked { --vg-box: #595959 }
+.vg-box.vg-mixed { --vg-box: #222 }
 .vg-claims { list-style: none; padding: 0; margin: .5rem 0 }
 .vg-claim { display: flex; gap: .6rem; padding: .3rem .6rem; margin: .25rem 0; border-left: .35rem solid;
   background: var(--block-background-fill); border-radius: .25rem; overflow-wrap: anywhere }
@@ -66,18 +67,29 @@ CSS = """
 .vg-plot { width: 100%; height: auto; background: #fff; border-radius: .35rem }
 .vg-code textarea { font-family: ui-monospace, Menlo, Consolas, monospace; font-size: .85rem; white-space: pre;
   overflow-x: auto }
-.vg-gone { position: fixed; left: 0; right: 0; top: 0; z-index: 1000; background: #5c2b00; color: #fff;
-  padding: .6rem 1rem; font: 600 1rem/1.4 system-ui, sans-serif; text-align: center }
-#vg-gone a, #vg-gone button { color: #fff; text-decoration: underline; background: none; border: 0; font: inherit;
-  cursor: pointer }
+@media (max-width: 30rem) { .tab-container button { padding: 0 .5rem } }
 :root { --vg-info: #0072b2 } .dark { --vg-info: #56b4e9 }
 .dark .vg-meter span { background: #56b4e9 }
 :focus-visible { outline: 3px solid var(--vg-info) !important; outline-offset: 2px }
 """
 
 HEAD = """
+<style>
+/* Outside Gradio's own element, where its style sheets do not reach. */
+#vg-gone { position: fixed; left: 0; right: 0; top: 0; z-index: 1000; background: #5c2b00; color: #fff;
+  padding: .6rem 1rem; font: 600 1rem/1.4 system-ui, sans-serif; text-align: center }
+#vg-gone button { color: #fff; text-decoration: underline; background: none; border: 0; font: inherit; cursor: pointer }
+</style>
 <script>
 (() => {
+  // Gradio's sample buttons hold a picture and no words; people who do not see it need some.
+  new MutationObserver(() => {
+    for (const gallery of document.querySelectorAll("[id$=-samples] .gallery")) {
+      gallery.querySelectorAll(".gallery-item:not([aria-label])").forEach((item) => {
+        item.setAttribute("aria-label", `Sample ${[...gallery.children].indexOf(item) + 1}`);
+      });
+    }
+  }).observe(document, { childList: true, subtree: true });
   // Asks every few seconds whether the service is there, and whether it is the one that this page came from.
   const base = new URL(".", window.location.href);
   let born = null, isGone = false;

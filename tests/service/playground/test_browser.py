@@ -136,8 +136,8 @@ def test_a_pdf_named_png_gets_the_api_s_message(fake_server: LiveServer, open_pa
     visit = open_page(fake_server)
     upload_image(visit, "scan.png", b"%PDF-1.7\n1 0 obj << >> endobj\n" + b"x" * 200)
     press_judge(visit)
-    visit.wait_for_text("#judge-verdict", "PDF")
-    assert "PNG, JPEG, WebP" in visit.read("#judge-verdict")
+    visit.wait_for_text("#judge-verdict", "judged by its content")
+    assert "no PNG, JPEG, WebP or GIF" in visit.read("#judge-verdict")
     visit.take_screenshot("judge-bad-file")
 
 
@@ -307,9 +307,7 @@ def test_where_keys_are_wanted_nothing_is_to_be_had_without_one(serve: Serve, op
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_of_ours_hinders_people_with_disabilities(
-    shipped_server: LiveServer, open_page: OpenPage, scheme: str
-) -> None:
+def test_nothing_hinders_people_with_disabilities(shipped_server: LiveServer, open_page: OpenPage, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
     visit = open_page(shipped_server, color_scheme=scheme)
     press_judge(visit)
@@ -322,9 +320,7 @@ def test_nothing_of_ours_hinders_people_with_disabilities(
         for finding in axe.run(visit.page).response["violations"]:
             if finding["impact"] in ("serious", "critical"):
                 found |= {(finding["id"], node["html"][:160]): finding["help"] for node in finding["nodes"]}
-    ours = {key: text for key, text in found.items() if "vg-" in key[1]}
-    print(f"\n{scheme}: serious or critical findings:", *(f"{key[0]}: {key[1]}" for key in found), sep="\n  ")
-    assert ours == {}
+    assert found == {}
 
 
 @pytest.mark.parametrize(("name", "width"), [("zoom-200", 640), ("phone", 360)])

@@ -50,6 +50,11 @@ def test_failures_are_read_up_to_where_the_text_was_cut() -> None:
     assert read_failures([line, line[:20], ""]) == [("7", "No picture.")]
 
 
+def test_a_failed_line_without_a_name_is_called_that() -> None:
+    line = json.dumps({"custom_id": None, "error": {"message": "Not JSON."}})
+    assert read_failures([line]) == [("a line without a custom_id", "Not JSON.")]
+
+
 @pytest.mark.parametrize(
     ("content", "endpoint"),
     [
