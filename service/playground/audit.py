@@ -146,7 +146,7 @@ def read_audit_rows(path: Path, *, max_rows: int) -> list[AuditRow]:
 
     Raises ServiceError that names the first line that is neither, also for a file without any.
     """
-    rows = []
+    rows: list[AuditRow] = []
     for number, line in _find_lines(path):
         if len(rows) == max_rows:
             break

@@ -5,23 +5,16 @@ Ito's, which people with any colour vision can tell apart.
 import base64
 import io
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from service.playground.audit import Audit, Share
 from service.playground.cards import show_text
 
 _BLUE, _ORANGE, _GREY = "#0072b2", "#e69f00", "#595959"
-_STYLE = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "0",
-}
 _Bar = tuple[str, Share, str]
 """Its name, what it shows, and its colour."""
 
@@ -47,7 +40,7 @@ def _compare(name: str, judged: Share, truth: Share) -> list[_Bar]:
 
 
 def _plot_shares(title: str, bars: Sequence[_Bar], unit: str, *, fair: float | None = None) -> str:
-    with rc_context(_STYLE):
+    with _use_style():
         figure, axes = _open(title)
         for place, (_, share, colour) in enumerate(bars):
             low, high = share.interval
@@ -67,7 +60,7 @@ def _plot_shares(title: str, bars: Sequence[_Bar], unit: str, *, fair: float | N
 
 def _plot_calibration(audit: Audit) -> str:
     bins = audit.bin_confidence()
-    with rc_context(_STYLE):
+    with _use_style():
         figure, axes = _open("Calibration")
         axes.plot([0.5, 1], [0.5, 1], color=_GREY, linestyle="--", linewidth=1)
         for each in bins:
@@ -83,6 +76,18 @@ def _plot_calibration(audit: Audit) -> str:
         return _close(figure, f"Calibration. {said or 'Nothing to show: no row says which response is better'}")
 
 
+def _use_style() -> AbstractContextManager[None]:
+    return rc_context(
+        {
+            "font.size": 10,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "svg.fonttype": "path",
+            "svg.hashsalt": "0",
+        }
+    )
+
+
 def _open(title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(3.6, 3.0), layout="constrained")
     axes = figure.subplots()
@@ -92,6 +97,6 @@ def _open(title: str) -> tuple[Figure, Axes]:
 
 def _close(figure: Figure, words: str) -> str:
     file = io.BytesIO()
-    FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None})
+    figure.savefig(file, format="svg", metadata={"Date": None})
     url = f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode()}"
     return f'<img class="vg-plot" src="{url}" alt="{show_text(words)}">'

@@ -117,7 +117,8 @@ def _render_orders(verdict: JudgeResponse) -> str:
         "better.",
         False: '<strong class="vg-bad">✗ The orders disagree.</strong> Which response is better depends on which is '
         "read first; trust this verdict less.",
-        None: '<strong class="vg-bad">? Not both orders gave a verdict,</strong> so nothing can be said about agreement.',
+        None: '<strong class="vg-bad">? Not both orders gave a verdict,</strong> so nothing can be said about '
+        "agreement.",
     }[verdict.consistent]
     rows = "".join(_render_order(reading) for reading in verdict.readings)
     table = (

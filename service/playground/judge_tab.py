@@ -103,6 +103,7 @@ class JudgeTab:
 
     def write_snippets(self, path: str | None, question: str, a: str, b: str, request: gr.Request) -> tuple[str, str]:
         """The judgement for a shell and for Python, with the address at which the visitor sees the service."""
+        assert request.request is not None
         call = Call(
             url=str(request.request.base_url).split("/playground")[0].rstrip("/"),
             image=Path(path).name if path else "image.png",

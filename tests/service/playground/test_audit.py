@@ -82,7 +82,7 @@ def test_ties_and_abstentions_are_no_choices() -> None:
 
 
 def test_the_calibration_error_is_the_distance_of_confidence_from_being_right() -> None:
-    audit = Audit(verdicts=[make_pair("a", "b", better) for better in ("A", "A", "A", "B")])  # type: ignore[arg-type]
+    audit = Audit(verdicts=[make_pair("a", "b", better) for better in ("A", "A", "A", "B")])
     assert audit.count_right() == Share(count=3, total=4)
     assert audit.calibration_error() == pytest.approx(0.9 - 0.75)
 

@@ -312,7 +312,7 @@ def test_nothing_hinders_people_with_disabilities(shipped_server: LiveServer, op
     visit = open_page(shipped_server, color_scheme=scheme)
     press_judge(visit)
     wait_for_verdict(visit)
-    found = {}
+    found: dict[tuple[str, str], str] = {}
     for tab in TABS:
         go_to(visit, tab)
         visit.page.wait_for_timeout(400)  # tabs fade in, and half-faded text has little contrast
