@@ -51,7 +51,7 @@ class BatchTab:
                     label="JSONL file of requests", file_count="single", type="filepath", elem_id="batch-file"
                 )
                 with gr.Row():
-                    sample = gr.Button("Take the shipped samples", elem_id="batch-sample")
+                    sample = gr.Button("Take the samples", elem_id="batch-sample")
                     stop = gr.Button("Cancel the batch", elem_id="batch-stop")
                 run = gr.Button("Run the batch", variant="primary", elem_id="batch-run")
             with gr.Column(scale=3, min_width=320):
