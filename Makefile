@@ -36,7 +36,7 @@ $(BIN)/pip:
 # Byte code is left to the first import: compiling what is never imported would take longer than the rest of the installation.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing into $(VENV): mostly PyTorch, several GB, a few minutes the first time."
-	$(BIN)/pip install --no-compile -c constraints.txt -e .
+	$(BIN)/pip install --no-compile -c constraints.txt -e '.[ui]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/pip

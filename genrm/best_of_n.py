@@ -18,7 +18,7 @@ from genrm.errors import InvalidComparisonError
 from genrm.evidence import is_conflict
 from genrm.judge import Judge, JudgeOptions
 from genrm.prompts import neutralise
-from genrm.ranking import Pair, Strategy, StrategyChoice, choose_strategy, count_judgements, load_solver, rank
+from genrm.ranking import Match, Pair, Strategy, StrategyChoice, choose_strategy, count_judgements, load_solver, rank
 from genrm.types import Comparison, Evidence, EvidencePair, Sighting, Timings, Usage, Verdict
 
 _MAX_COMPARISONS_PER_CALL = 32
@@ -68,6 +68,8 @@ class BestOfN:
     num_abstained: int
     consistency: float | None
     cycles: tuple[tuple[int, ...], ...]
+    matches: tuple[Match, ...]
+    """Each judgement by index of the first candidates with these texts, in the order in which they were asked for."""
     usage: Usage
     timings_ms: Timings
     """`queue` and `engine` are those of the slowest judgement."""
@@ -119,6 +121,10 @@ async def rank_candidates(
         num_abstained=sum(verdict.status == "abstained" for verdict in verdicts),
         consistency=sum(consistent) / len(consistent) if consistent else None,
         cycles=tuple(tuple(numbers.index(number) for number in cycle) for cycle in ranking.cycles()),
+        matches=tuple(
+            Match(one=numbers.index(each.one), other=numbers.index(each.other), probability=each.probability)
+            for each in ranking.matches
+        ),
         usage=matches.usage(),
         timings_ms=matches.timings(),
         warnings=matches.warnings,

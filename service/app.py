@@ -29,6 +29,14 @@ from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.observation import count_waiting
 from service.openapi import install_schema
+from service.playground.mount import (
+    PATH,
+    UPLOAD_PATH,
+    Playground,
+    import_and_build_page,
+    is_wanted,
+    redirect_to_playground,
+)
 from service.quota import Quotas
 from service.remote_image import ImageFetcher, build_fetcher
 from service.request_log import RequestLog
@@ -107,6 +115,10 @@ def create_app(
     if keeper is not None:
         lifecycle.before_ready.append(("The batch queue", keeper.start))
         lifecycle.on_stop.append(keeper.stop_taking)
+    app.state.playground = playground = _mount_playground(app, settings, keyring)
+    if playground is not None:
+        lifecycle.before_ready.append(("The playground", playground.start))
+        lifecycle.on_stop.append(playground.stop_waiting)
     for route in (judge, rerank, verify, openrlhf, files, batches, models, adapters, health, documentation):
         app.include_router(route.router)
     if settings.metrics_port is None:  # otherwise `service.server` serves them there
@@ -115,13 +127,26 @@ def create_app(
     install_schema(app)
     app.add_middleware(Idempotency, database=database, replica_id=keeper.replica_id if keeper else "")
     app.add_middleware(
-        BodyLimit, max_body_bytes=settings.max_body_bytes, others={"/v1/files": settings.max_file_bytes + _FORM_BYTES}
+        BodyLimit,
+        max_body_bytes=settings.max_body_bytes,
+        others=dict.fromkeys(("/v1/files", UPLOAD_PATH), settings.max_file_bytes + _FORM_BYTES),
     )
-    app.add_middleware(Authentication, keyring=keyring, quotas=Quotas())
+    app.add_middleware(Authentication, keyring=keyring, quotas=Quotas(), own_door=PATH if playground else None)
     app.add_middleware(RequestLog, metrics=series, tracer=tracer)
     app.add_middleware(UnreadBody, max_bytes=settings.max_body_bytes)
     app.add_middleware(LastAnswers, lifecycle=lifecycle)  # added last: the outermost
     return app
+
+
+def _mount_playground(app: FastAPI, settings: Settings, keyring: Keyring) -> Playground | None:
+    if not is_wanted(settings):
+        return None
+    playground = Playground(
+        app, settings, keyring, lambda: app.state.lifecycle.check_readiness().detail, import_and_build_page
+    )
+    app.add_route(PATH, redirect_to_playground, include_in_schema=False)
+    app.mount(PATH, playground)
+    return playground
 
 
 def _build_admission(settings: Settings) -> Admission:
@@ -149,6 +174,8 @@ async def _live(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         await cancel_all(loading)
+        if app.state.playground is not None:
+            await app.state.playground.close()
         if keeper is not None:
             await keeper.close()
         app.state.fetcher.close()

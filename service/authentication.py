@@ -1,4 +1,5 @@
-"""Who may ask: once the settings have API keys, every path but health and metrics needs one, known or not.
+"""Who may ask: once the settings have API keys, every path but health and metrics needs one, known or not; the
+playground sees to it itself, because a browser is asked by a page.
 
 A key comes as `Authorization: Bearer KEY` or `X-Api-Key: KEY`. What it may ask for is `service.quota`'s business; both
 are settled here, before anything of the request's body is read.
@@ -20,23 +21,30 @@ OPEN_PATHS = frozenset({"/livez", "/readyz", "/health", "/metrics"})
 class Authentication:
     """ASGI middleware, inside of `RequestLog`, which answers its refusals.
 
-    keyring: the keys that count. quotas: what each has used.
+    keyring: the keys that count. quotas: what each has used. own_door: a path below which an application asks for the
+    key itself.
     """
 
-    def __init__(self, app: ASGIApp, keyring: Keyring, quotas: Quotas) -> None:
+    def __init__(self, app: ASGIApp, keyring: Keyring, quotas: Quotas, own_door: str | None = None) -> None:
         self._app = app
         self._keyring = keyring
         self._quotas = quotas
+        self._own_door = own_door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, with its key's name noted. Raises RefusalError."""
-        if scope["type"] != "http" or not self._keyring.is_needed or scope["path"] in OPEN_PATHS:
+        if scope["type"] != "http" or not self._keyring.is_needed or self._is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
         key = self._require_key(Headers(scope=scope))
         scope["state"]["record"].facts["key"] = key.name
         with self._quotas.spend(key):
             await self._app(scope, receive, send)
+
+    def _is_open(self, path: str) -> bool:
+        if path in OPEN_PATHS:
+            return True
+        return self._own_door is not None and (path == self._own_door or path.startswith(f"{self._own_door}/"))
 
     def _require_key(self, headers: Headers) -> ApiKey:
         given = read_key(headers)

@@ -165,6 +165,7 @@ async def application_here(settings: "Settings") -> AsyncIterator["AsyncClient"]
         "api_keys": None,
         "api_keys_file": None,
         "metrics_port": None,
+        "playground": "off",
         "traces_url": None,
         "database_url": SecretStr(NONE),
     }

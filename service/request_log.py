@@ -19,7 +19,7 @@ from service.request_record import RequestRecord, choose_request_id
 from service.tracing import Tracer
 
 HEADER = "X-Request-Id"
-_QUIET_ROUTES = frozenset({"/livez", "/readyz", "/health", "/metrics"})
+_QUIET_ROUTES = frozenset({"/livez", "/readyz", "/health", "/metrics", "/playground"})
 
 _STOPPED = RefusalError(
     "shutting_down",
@@ -91,7 +91,7 @@ class RequestLog:
     def _trace(self, scope: Scope, record: RequestRecord, status: int) -> str:
         """The id of the request's trace; empty without one."""
         route = getattr(scope.get("route"), "path", None)
-        if self._tracer is None or route in _QUIET_ROUTES:
+        if self._tracer is None or route in _QUIET_ROUTES or record.route in _QUIET_ROUTES:
             return ""
         try:
             return self._tracer.trace(

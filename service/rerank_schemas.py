@@ -111,6 +111,16 @@ class RerankResult(WireModel):
     evidence: tuple[Evidence, ...] = Field(description="What vision experts found of the objects that it claims.")
 
 
+class RerankMatch(WireModel):
+    """One pair that was judged, in both orders."""
+
+    one: int = Field(description="Index of a candidate; of several with the same text, the first.")
+    other: int = Field(description="Index of the other one, the greater of the two.")
+    probability: float = Field(
+        ge=0, le=1, description="That `one` is better than `other`; 0.5 where the judge abstained."
+    )
+
+
 class RerankUsage(Usage):
     """Tokens of all judgements. `cached_tokens` of `prompt_tokens` were not computed again."""
 
@@ -133,6 +143,9 @@ class RerankResponse(WireModel):
     )
     cycles: tuple[tuple[int, ...], ...] = Field(
         description="Sets of candidates (indices) that are preferred to each other in a circle."
+    )
+    matches: tuple[RerankMatch, ...] = Field(
+        default=(), description="What was judged, pair by pair; pairs that the strategy left out are missing."
     )
     results: tuple[RerankResult, ...]
     warnings: tuple[str, ...] = Field(description="What went wrong without spoiling the rest.")

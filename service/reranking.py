@@ -13,7 +13,14 @@ from service.errors import RefusalError
 from service.intake import Picture
 from service.metrics import Metrics
 from service.request_record import RequestRecord
-from service.rerank_schemas import RerankDocument, RerankRequest, RerankResponse, RerankResult, RerankUsage
+from service.rerank_schemas import (
+    RerankDocument,
+    RerankMatch,
+    RerankRequest,
+    RerankResponse,
+    RerankResult,
+    RerankUsage,
+)
 from service.settings import Settings
 from service.stages import divide_ranking
 
@@ -91,6 +98,9 @@ async def run_ranking(
         abstained=found.num_abstained,
         consistency=found.consistency,
         cycles=found.cycles,
+        matches=tuple(
+            RerankMatch(one=each.one, other=each.other, probability=each.probability) for each in found.matches
+        ),
         results=_results(found, texts, fields),
         warnings=found.warnings,
         usage=RerankUsage(**usage.model_dump(), total_tokens=usage.prompt_tokens + usage.completion_tokens),

@@ -41,11 +41,17 @@ class Settings(BaseSettings):
         None, description="Address that `GENRM_METRICS_PORT` listens on. Empty: that of `GENRM_HOST`."
     )
 
+    playground: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="The page at `/playground`, for people. `auto`: wherever the extra `ui` is installed; `on`: the "
+        "service does not start without it; `off`: there is none.",
+    )
+
     api_keys_file: str | None = Field(
         None,
         description="File of API keys, one a line: `name:sha256-hex`, then options such as `:requests_per_minute=60"
         ":max_concurrent=4`; `vl-genrm keys new NAME` makes one. It is read again when it changes. With it, every path "
-        "but `/livez`, `/readyz`, `/health` and `/metrics` needs a key.",
+        "but `/livez`, `/readyz`, `/health` and `/metrics` needs a key; `/playground` asks for one itself.",
     )
     api_keys: SecretStr | None = Field(
         None,

@@ -11,6 +11,8 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 # Also for services that fixtures of a whole session start: the user's own database is not for tests.
 os.environ["GENRM_DATABASE_URL"] = "none"
+# Building the page takes a second of every application; the playground's own tests ask for it.
+os.environ["GENRM_PLAYGROUND"] = "off"
 
 # A machine that is busy with something else is no defect.
 settings.register_profile("no-deadline", deadline=None)
@@ -23,3 +25,4 @@ def _no_settings_from_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("GENRM_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("GENRM_DATABASE_URL", "none")  # the developer's own is not for tests; those of batches set one
+    monkeypatch.setenv("GENRM_PLAYGROUND", "off")

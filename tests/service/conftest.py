@@ -190,12 +190,14 @@ def serve_live(
     engine: Engine | None = None,
     *,
     build: Callable[[Settings, Metrics], Engine] | None = None,
+    build_experts: Callable[[Settings, Metrics], ExpertPanel | None] = lambda *_: None,
+    port: int = 0,
     start_timeout_seconds: float = 120,
     **settings: object,
 ) -> Iterator[LiveServer]:
     chosen = load_settings(**{"shutdown_timeout_seconds": 5, **settings})
-    app = create_app(chosen, build or (lambda *_: engine or FakeEngine()), lambda *_: None)
-    listener = open_port("127.0.0.1", 0)
+    app = create_app(chosen, build or (lambda *_: engine or FakeEngine()), build_experts)
+    listener = open_port("127.0.0.1", port)
     ready = threading.Event()
     server = JudgeServer(app, chosen, on_ready=lambda _: ready.set())
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

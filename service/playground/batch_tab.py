@@ -1,0 +1,210 @@
+"""The tab *Batch*: a file of comparisons as a batch of the service, watched until it has ended."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import gradio as gr
+import httpx
+
+from service.batches.schemas import BatchObject
+from service.exchange import ServiceError, translate_failures
+from service.playground.batch_files import find_endpoint, read_failures, write_preferences
+from service.playground.calls import URL, Api, find_pause_seconds, require_success
+from service.playground.cards import render_error, render_note, render_pause, render_problems, render_progress
+from service.playground.samples import Sample, write_batch_line
+
+_LOOK_EVERY_SECONDS = 0.5
+_MAX_FAILURES_SHOWN = 20
+_MAX_FAILURE_BYTES = 200_000
+_ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
+_EMPTY = (
+    "Nothing is running.",
+    (
+        "Drop a JSONL file with one request per line, as POST /v1/batches takes it, or try it with the shipped "
+        "samples. A batch goes on when this page is closed."
+    ),
+)
+_Shown = tuple[str, str, list[str] | None, str | None]
+"""HTML of the progress and of the rows that failed; files to download; the id of the batch."""
+
+
+class BatchTab:
+    """Builds the tab and answers its buttons. api: how the service is asked. folder: where results are put that can be
+    downloaded.
+    """
+
+    def __init__(self, api: Api, samples: tuple[Sample, ...], folder: Path) -> None:
+        self._api = api
+        self._samples = samples
+        self._folder = folder
+
+    def build(self) -> None:
+        """Lay the tab out, inside a Gradio block."""
+        batch_id = gr.State(None)
+        with gr.Row(elem_classes="vg-columns"):
+            with gr.Column(scale=2, min_width=320):
+                file = gr.File(
+                    label="JSONL file of requests", file_count="single", type="filepath", elem_id="batch-file"
+                )
+                with gr.Row():
+                    sample = gr.Button("Take the samples", elem_id="batch-sample")
+                    stop = gr.Button("Cancel the batch", elem_id="batch-stop")
+                run = gr.Button("Run the batch", variant="primary", elem_id="batch-run")
+            with gr.Column(scale=3, min_width=320):
+                progress = gr.HTML(render_note(*_EMPTY), elem_id="batch-progress")
+                problems = gr.HTML("", elem_id="batch-problems")
+                results = gr.File(
+                    label="Results: verdicts, errors, preference rows for DPO",
+                    file_count="multiple",
+                    interactive=False,
+                    visible=False,
+                    elem_id="batch-results",
+                )
+        sample.click(self._write_samples, None, [file], api_visibility="private", show_progress="hidden")
+        run.click(
+            self.run,
+            [file],
+            [progress, problems, results, batch_id],
+            api_visibility="private",
+            concurrency_limit=None,
+            show_progress="hidden",
+        )
+        stop.click(self.cancel, [batch_id], None, api_visibility="private", show_progress="hidden")
+
+    def _write_samples(self) -> str:
+        path = self._make_folder() / "samples.jsonl"
+        path.write_text("".join(map(write_batch_line, self._samples)), "utf-8")
+        return str(path)
+
+    def _make_folder(self) -> Path:
+        return Path(mkdtemp(dir=self._folder))
+
+    async def cancel(self, batch_id: str | None, request: gr.Request) -> None:
+        """Cancel the batch that the page watches; one that has ended stays as it is."""
+        if batch_id is not None:
+            async with self._api.open_plain(request) as http:
+                await http.post(f"/v1/batches/{batch_id}/cancel")
+
+    async def run(self, path: str | None, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
+        """What is shown from the upload of a file to the end of its batch."""
+        hidden = gr.File(value=None, visible=False)
+        if not path:
+            yield (
+                render_note("No file is chosen.", "Drop a JSONL file, or take the samples.", kind="error"),
+                "",
+                hidden,
+                None,
+            )
+            return
+        yield render_progress(0, 0, state="Sending the file …"), "", hidden, None
+        progress = problems = ""
+        batch_id: str | None = None
+        try:
+            with translate_failures(URL):
+                async with self._api.open_plain(request) as http:
+                    async for progress, problems, batch_id in self._watch(http, Path(path)):
+                        yield progress, problems, hidden, batch_id
+                    files = await self._fetch_results(http, batch_id, Path(path)) if batch_id else []
+        except ServiceError as error:
+            yield render_error(error), "", hidden, None
+            return
+        yield progress, problems, gr.File(value=files, visible=bool(files)), batch_id
+
+    async def _watch(self, http: httpx.AsyncClient, path: Path) -> AsyncIterator[tuple[str, str, str | None]]:
+        """Start the batch, and show how far it is until it has ended."""
+        batch: BatchObject | None = None
+        num_tries = 0
+        while batch is None:
+            num_tries += 1
+            try:
+                batch = await self._start(http, path)
+            except ServiceError as error:
+                seconds = find_pause_seconds(error, num_tries)
+                if seconds is None:
+                    raise
+                yield render_pause(error, seconds, num_tries), "", None
+                await asyncio.sleep(seconds)
+        started = time.monotonic()
+        failures: Sequence[tuple[str, str]] = ()
+        while True:
+            counts = batch.request_counts
+            if counts.failed > len(failures) and len(failures) < _MAX_FAILURES_SHOWN:
+                failures = await _read_failures(http, batch)
+            done = counts.completed + counts.failed
+            yield (
+                _render_state(batch, done / max(0.001, time.monotonic() - started)),
+                render_problems(failures, num_more=max(0, counts.failed - len(failures))),
+                batch.id,
+            )
+            if batch.status in _ENDED:
+                return
+            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+            batch = await _look(http, batch.id)
+
+    async def _start(self, http: httpx.AsyncClient, path: Path) -> BatchObject:
+        with path.open("rb") as file:
+            answer = await http.post("/v1/files", data={"purpose": "batch"}, files={"file": (path.name, file)})
+        body = {
+            "input_file_id": require_success(answer).json()["id"],
+            "endpoint": await asyncio.to_thread(find_endpoint, path),
+        }
+        answer = require_success(await http.post("/v1/batches", json=body))
+        return BatchObject.model_validate_json(answer.content)
+
+    async def _fetch_results(self, http: httpx.AsyncClient, batch_id: str, path: Path) -> list[str]:
+        """Paths of the files to download."""
+        batch = await _look(http, batch_id)
+        folder = self._make_folder()
+        files = []
+        for file_id, name in ((batch.output_file_id, "results.jsonl"), (batch.error_file_id, "errors.jsonl")):
+            if file_id is not None:
+                await _download(http, file_id, folder / name)
+                files.append(str(folder / name))
+        if batch.output_file_id is not None and batch.endpoint == "/v1/judge":
+            target = folder / "preferences.jsonl"
+            await asyncio.to_thread(write_preferences, path, folder / "results.jsonl", target)
+            files.append(str(target))
+        return files
+
+
+def _render_state(batch: BatchObject, rate_per_second: float) -> str:
+    counts = batch.request_counts
+    done = counts.completed + counts.failed
+    if batch.errors is not None:
+        problems = [(f"line {each.line}" if each.line else "the file", each.message) for each in batch.errors.data]
+        return render_note("The batch was refused.", "Nothing was judged.", kind="error") + render_problems(problems)
+    return render_progress(
+        done, counts.total, failed=counts.failed, rate_per_second=rate_per_second, state=f"{batch.status}:"
+    )
+
+
+async def _look(http: httpx.AsyncClient, batch_id: str) -> BatchObject:
+    answer = require_success(await http.get(f"/v1/batches/{batch_id}"))
+    return BatchObject.model_validate_json(answer.content)
+
+
+async def _read_failures(http: httpx.AsyncClient, batch: BatchObject) -> list[tuple[str, str]]:
+    """The first rows that failed."""
+    if batch.error_file_id is None:
+        return []
+    content = b""
+    async with http.stream("GET", f"/v1/files/{batch.error_file_id}/content") as answer:
+        async for chunk in answer.aiter_bytes():
+            content += chunk
+            if len(content) > _MAX_FAILURE_BYTES:
+                break
+    return read_failures(content.decode("utf-8", "replace").split("\n"))[:_MAX_FAILURES_SHOWN]
+
+
+async def _download(http: httpx.AsyncClient, file_id: str, target: Path) -> None:
+    async with http.stream("GET", f"/v1/files/{file_id}/content") as answer:
+        if answer.is_error:
+            await answer.aread()
+        require_success(answer)
+        with target.open("wb") as file:
+            async for chunk in answer.aiter_bytes():
+                file.write(chunk)

@@ -1,0 +1,253 @@
+"""Who gets to the playground, what is to be had below its path, and that the rest of the service stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from genrm.engines.fake import FakeEngine
+from service import app as application
+from service.client import AsyncClient
+from service.errors import StartError
+from service.playground import mount
+from service.playground.transport import InProcessTransport
+from service.playground.visitor import COOKIE
+from service.schemas import CritiqueDelta, JudgeResponse
+from service.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from tests.service.conftest import MakeImage, OpenApp
+
+KEYS = "alice:sesame-key-of-alice,bob:other-key-of-bob-1"
+
+
+class PlainPage:
+    """Stands where Gradio's application would; says what it was asked for."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with the path."""
+        await PlainTextResponse(scope["path"])(scope, receive, send)
+
+    async def start(self) -> None:
+        """Nothing to start."""
+
+    async def close(self) -> None:
+        """Nothing to stop."""
+
+
+@pytest.fixture
+def plain_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page without Gradio, so that these tests need none of it."""
+
+    async def build(app: ASGIApp, settings: Settings) -> PlainPage:
+        del app, settings
+        return PlainPage()
+
+    monkeypatch.setattr(application, "import_and_build_page", build)
+    monkeypatch.setattr(mount, "is_installed", lambda: True)
+
+
+@pytest.fixture
+async def keyed(open_app: OpenApp, plain_page: None) -> AsyncIterator[httpx.AsyncClient]:
+    """A service that wants keys."""
+    async with open_app(playground="on", api_keys=KEYS) as http:
+        yield http
+
+
+@pytest.mark.usefixtures("plain_page")
+async def test_the_page_is_at_playground_with_and_without_its_slash(open_app: OpenApp) -> None:
+    async with open_app(playground="on") as http:
+        assert (await http.get("/playground/")).text == "/playground/"
+        redirect = await http.get("/playground")
+        assert redirect.is_redirect
+        assert (await http.get("/playground", follow_redirects=True)).text == "/playground/"
+
+
+@pytest.mark.usefixtures("plain_page")
+async def test_no_other_host_may_take_part(open_app: OpenApp) -> None:
+    async with open_app(playground="on") as http:
+        policy = (await http.get("/playground/")).headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "http" not in policy
+    assert "*" not in policy
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("monitoring", "docs", "openapi.json", "login"),
+        *("gradio_api/proxy=https://example.com", "gradio_api/runs", "gradio_api/deep_link", "gradio_api/vibe-edit"),
+        *("gradio_api/dev/reload", "gradio_api/openapi.json"),
+    ],
+)
+@pytest.mark.usefixtures("plain_page")
+async def test_what_the_page_does_not_need_does_not_exist(open_app: OpenApp, path: str) -> None:
+    async with open_app(playground="on") as http:
+        answer = await http.get(f"/playground/{path}")
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "not_found"
+
+
+@pytest.mark.usefixtures("plain_page")
+async def test_the_schema_lists_nothing_of_the_playground(open_app: OpenApp) -> None:
+    async with open_app(playground="on") as http, open_app(playground="off") as without:
+        assert (await http.get("/openapi.json")).json() == (await without.get("/openapi.json")).json()
+
+
+async def test_switched_off_there_is_nothing_there(open_app: OpenApp) -> None:
+    async with open_app(playground="off") as http:
+        for path in ("/playground", "/playground/", "/playground/sign-in"):
+            assert (await http.get(path)).status_code == 404
+
+
+async def test_switched_off_its_path_is_no_way_around_the_keys(open_app: OpenApp) -> None:
+    async with open_app(playground="off", api_keys=KEYS) as http:
+        assert (await http.get("/playground/")).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["config", "assets/index.js", "gradio_api/queue/join", "gradio_api/file=/etc/passwd"])
+async def test_without_a_key_nothing_of_it_is_to_be_had(keyed: httpx.AsyncClient, path: str) -> None:
+    answer = await keyed.get(f"/playground/{path}")
+    assert answer.status_code == 401
+    assert answer.json()["error"]["code"] == "missing_api_key"
+
+
+async def test_without_a_key_the_page_asks_for_one(keyed: httpx.AsyncClient) -> None:
+    answer = await keyed.get("/playground/")
+    assert answer.status_code == 200
+    assert 'type="password"' in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+async def test_a_key_that_counts_opens_the_page_for_this_browser(keyed: httpx.AsyncClient) -> None:
+    answer = await keyed.post("/playground/sign-in", data={"key": " sesame-key-of-alice "})
+    assert answer.status_code == 303
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert "Path=/playground" in cookie
+    assert "sesame" not in cookie
+    assert (await keyed.get("/playground/")).text == "/playground/"
+    assert (await keyed.get("/v1/models")).status_code == 401  # the cookie is the page's alone
+    await keyed.get("/playground/sign-out")
+    assert 'type="password"' in (await keyed.get("/playground/")).text
+
+
+@pytest.mark.parametrize("key", ["", "wrong", "x" * 10_000, "\x00", "ключ"])
+async def test_a_key_that_does_not_count_opens_nothing(keyed: httpx.AsyncClient, key: str) -> None:
+    answer = await keyed.post("/playground/sign-in", data={"key": key})
+    assert answer.status_code == 401
+    assert "set-cookie" not in answer.headers
+    assert 'role="alert"' in answer.text
+
+
+@pytest.mark.parametrize("cookie", ["zz", "00", b"wrong".hex(), "sesame-key-of-alice"])
+async def test_a_made_up_cookie_opens_nothing(keyed: httpx.AsyncClient, cookie: str) -> None:
+    answer = await keyed.get("/playground/config", headers={"Cookie": f"{COOKIE}={cookie}"})
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Authorization": "Bearer other-key-of-bob-1"}, {"X-Api-Key": "other-key-of-bob-1"}]
+)
+async def test_a_key_in_a_header_will_do(keyed: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    assert (await keyed.get("/playground/config", headers=headers)).status_code == 200
+
+
+@pytest.mark.usefixtures("plain_page")
+async def test_the_page_s_own_requests_are_one_route_of_the_metrics(open_app: OpenApp) -> None:
+    async with open_app(playground="on") as http:
+        await http.get("/playground/assets/one.js")
+        series = (await http.get("/metrics")).text
+    assert 'route="/playground"' in series
+    assert "one.js" not in series
+
+
+@pytest.mark.usefixtures("plain_page")
+async def test_while_the_judge_loads_the_page_says_so_and_asks_again(open_app: OpenApp) -> None:
+    class SlowEngine(FakeEngine):
+        async def start(self) -> None:
+            import asyncio
+
+            await asyncio.Event().wait()
+
+    async with open_app(SlowEngine(), wait=False, playground="on") as http:
+        answer = await http.get("/playground/")
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "2"
+    assert "not loaded yet" in answer.text
+    assert 'http-equiv="refresh"' in answer.text
+
+
+def test_a_page_that_is_insisted_on_and_not_installed_is_an_error_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mount, "is_installed", lambda: False)
+    assert not mount.is_wanted(load_settings(playground="auto"))
+    with pytest.raises(StartError, match=r"vl-genrm\[ui\]"):
+        mount.is_wanted(load_settings(playground="on"))
+
+
+@pytest.mark.parametrize(("setting", "starts"), [("auto", True), ("on", False)])
+async def test_a_page_that_cannot_be_built_costs_the_service_only_where_it_is_insisted_on(
+    open_app: OpenApp, plain_page: None, monkeypatch: pytest.MonkeyPatch, *, setting: str, starts: bool
+) -> None:
+    async def fail(app: ASGIApp, settings: Settings) -> PlainPage:
+        raise ImportError("broken")
+
+    monkeypatch.setattr(application, "import_and_build_page", fail)
+    if starts:
+        async with open_app(playground=setting) as http:
+            assert (await http.get("/readyz")).status_code == 200
+            assert (await http.get("/playground/")).status_code == 404
+    else:
+        with pytest.raises(StartError, match="GENRM_PLAYGROUND=off"):
+            async with open_app(playground=setting):
+                pass
+
+
+@asynccontextmanager
+async def open_inside(http: httpx.AsyncClient, key: str | None = None) -> AsyncIterator[AsyncClient]:
+    """A client like the page's own."""
+    inner: ASGIApp = http._transport.app  # type: ignore[attr-defined]
+    async with AsyncClient("http://playground", api_key=key, transport=InProcessTransport(inner)) as client:
+        yield client
+
+
+async def test_requests_inside_the_process_stream(open_app: OpenApp, make_image: MakeImage) -> None:
+    async with open_app(FakeEngine(delay_seconds=0.5)) as http, open_inside(http) as client:
+        events = [event async for event in client.stream(make_image(), question="?", a="One.", b="Two.")]
+        first = await anext(client.stream(make_image(), question="?", a="One.", b="Two."))
+    assert isinstance(events[0], CritiqueDelta)
+    assert isinstance(events[-1], JudgeResponse)
+    assert isinstance(first, CritiqueDelta)
+
+
+async def test_requests_inside_the_process_need_a_key_like_all_others(keyed: httpx.AsyncClient) -> None:
+    from service.exchange import ServiceError
+
+    async with open_inside(keyed) as client:
+        with pytest.raises(ServiceError, match="API key"):
+            await client.models()
+    async with open_inside(keyed, "other-key-of-bob-1") as client:
+        assert await client.models()
+
+
+async def test_an_application_that_breaks_off_is_an_error_and_no_hang() -> None:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise RuntimeError
+
+    async def silent(scope: Scope, receive: Receive, send: Send) -> None:
+        """Nothing."""
+
+    async with httpx.AsyncClient(transport=InProcessTransport(broken), base_url="http://inside") as http:
+        with pytest.raises(httpx.ReadError):
+            await http.get("/")
+    async with httpx.AsyncClient(transport=InProcessTransport(silent), base_url="http://inside") as http:
+        with pytest.raises(httpx.ReadError):
+            await http.get("/")
