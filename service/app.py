@@ -84,7 +84,7 @@ def create_app(
     """
     parse_experts(settings)
     parse_adapters(settings)
-    keyring = Keyring(settings)
+    keyring, quotas = Keyring(settings), Quotas()
     tracer = build_tracer(settings)
     app = FastAPI(
         title="VL-GenRM",
@@ -115,7 +115,7 @@ def create_app(
     if keeper is not None:
         lifecycle.before_ready.append(("The batch queue", keeper.start))
         lifecycle.on_stop.append(keeper.stop_taking)
-    app.state.playground = playground = _mount_playground(app, settings, keyring)
+    app.state.playground = playground = _mount_playground(app, settings, keyring, quotas)
     if playground is not None:
         lifecycle.before_ready.append(("The playground", playground.start))
         lifecycle.on_stop.append(playground.stop_waiting)
@@ -131,18 +131,18 @@ def create_app(
         max_body_bytes=settings.max_body_bytes,
         others=dict.fromkeys(("/v1/files", UPLOAD_PATH), settings.max_file_bytes + _FORM_BYTES),
     )
-    app.add_middleware(Authentication, keyring=keyring, quotas=Quotas(), own_door=PATH if playground else None)
+    app.add_middleware(Authentication, keyring=keyring, quotas=quotas, own_door=PATH if playground else None)
     app.add_middleware(RequestLog, metrics=series, tracer=tracer)
     app.add_middleware(UnreadBody, max_bytes=settings.max_body_bytes)
     app.add_middleware(LastAnswers, lifecycle=lifecycle)  # added last: the outermost
     return app
 
 
-def _mount_playground(app: FastAPI, settings: Settings, keyring: Keyring) -> Playground | None:
+def _mount_playground(app: FastAPI, settings: Settings, keyring: Keyring, quotas: Quotas) -> Playground | None:
     if not is_wanted(settings):
         return None
     playground = Playground(
-        app, settings, keyring, lambda: app.state.lifecycle.check_readiness().detail, import_and_build_page
+        app, settings, keyring, lambda: app.state.lifecycle.check_readiness().detail, import_and_build_page, quotas
     )
     app.add_route(PATH, redirect_to_playground, include_in_schema=False)
     app.mount(PATH, playground)

@@ -18,6 +18,7 @@ from training.engines import HARMLESS, EngineChoice
 from training.jobs.config import JobConfig
 from training.jobs.job import Job
 from training.jobs.plan import Plan
+from training.jobs.processes import is_first_process
 from training.jobs.run_folder import RESULT, RunFolder
 from training.jobs.training_state import TrainingWatch
 from training.plots import draw_curves
@@ -63,7 +64,8 @@ def run(config: DpoConfig, folder: RunFolder) -> None:
             callbacks=[TrainingWatch(folder)],
         )
         result |= {"pairs": len(found.rows), "pairs_left_out": len(found.skipped)}
-        draw_training(folder)
+        if is_first_process():
+            draw_training(folder)
     if config.measuring is not None:
         result |= evaluate_policy(policy, config.measuring, folder.path / MEASURED)
     folder.write_json(RESULT, result)

@@ -130,6 +130,9 @@ async def _judge(http: httpx.AsyncClient, row: AuditRow, audit: Audit, failures:
             with translate_failures(URL):
                 audit.verdicts.append((row, read_verdict(await http.post("/v1/judge", json=row.body))))
             return
+        except ValueError as error:  # a number or a character that JSON or UTF-8 cannot carry
+            failures.append((row.name, f"The row cannot be sent: {error}. Correct it in the file."))
+            return
         except ServiceError as error:
             seconds = find_pause_seconds(error, num_tries)
             if seconds is None:

@@ -1,6 +1,7 @@
 """The tab *Batch*: a file of comparisons as a batch of the service, watched until it has ended."""
 
 import asyncio
+import shutil
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -80,6 +81,10 @@ class BatchTab:
         path.write_text("".join(map(write_batch_line, self._samples)), "utf-8")
         return str(path)
 
+    def _keep(self, path: Path) -> Path:
+        """A copy that Gradio does not sweep away while the batch runs; it is read again for the preference rows."""
+        return Path(shutil.copy(path, self._make_folder() / path.name))
+
     def _make_folder(self) -> Path:
         return Path(mkdtemp(dir=self._folder))
 
@@ -104,11 +109,19 @@ class BatchTab:
         progress = problems = ""
         batch_id: str | None = None
         try:
+            own = await asyncio.to_thread(self._keep, Path(path))
+        except OSError:
+            note = render_note(
+                "The file is no longer here.", "Uploads are kept for an hour: choose it again.", kind="error"
+            )
+            yield note, "", hidden, None
+            return
+        try:
             with translate_failures(URL):
                 async with self._api.open_plain(request) as http:
-                    async for progress, problems, batch_id in self._watch(http, Path(path)):
+                    async for progress, problems, batch_id in self._watch(http, own):
                         yield progress, problems, hidden, batch_id
-                    files = await self._fetch_results(http, batch_id, Path(path)) if batch_id else []
+                    files = await self._fetch_results(http, batch_id, own) if batch_id else []
         except ServiceError as error:
             yield render_error(error), "", hidden, None
             return

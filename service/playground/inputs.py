@@ -54,6 +54,6 @@ def read_picture_file(path: str | None) -> bytes | None:
 
 
 def _keep_path(payload: object) -> str | None:
-    """Where an uploaded file lies; Gradio has checked that it is one of the page's uploads."""
+    """Where an uploaded file lies; the door (`file_guard`) has seen that it is one of the page's."""
     path = getattr(payload, "path", None)
     return path if isinstance(path, str) else None

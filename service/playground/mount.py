@@ -13,7 +13,8 @@ import importlib
 import importlib.util
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 from urllib.parse import parse_qs
 
@@ -24,8 +25,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from genrm.errors import GenRMError
 from service.errors import RefusalError, StartError
 from service.keyring import Keyring
+from service.keys import ApiKey
 from service.playground.doorstep import render_loading, render_sign_in
+from service.playground.file_guard import refuse_foreign_files
 from service.playground.visitor import COOKIE, read_visitor_key
+from service.quota import Quotas
 from service.settings import Settings
 
 PATH = "/playground"
@@ -42,7 +46,8 @@ compiles its templates, hence the two `unsafe`s; what visitors write is escaped 
 _DOORSTEP_POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'self'"
 _MAX_FORM_BYTES = 4096
 _API = "/gradio_api/"
-_OPEN_FOLDERS = ("/assets/", "/static/", "/svelte/", f"{_API}heartbeat/", f"{_API}file=")
+_JOIN, _UPLOAD = f"{_API}queue/join", f"{_API}upload"
+_OPEN_FOLDERS = ("/assets/", "/static/", "/svelte/", f"{_API}heartbeat/", f"{_API}file=/")
 _OPEN_PATHS = frozenset(
     {"/", "/config", "/theme.css", "/favicon.ico", f"{_API}theme.css"}
     | {f"{_API}{name}" for name in ("info", "app_id", "startup-events", "upload", "upload_progress")}
@@ -55,7 +60,9 @@ _logger = logging.getLogger(__name__)
 
 
 class Page(Protocol):
-    """The built page: an application with a life."""
+    """The built page: an application with a life. folders: where files lie that visitors may name."""
+
+    folders: Sequence[Path]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request below the page's path."""
@@ -71,7 +78,7 @@ class Playground:
     """What is mounted at `PATH`.
 
     app: the application that the page acts on. keyring: whose keys count. describe_wait: says what is not loaded yet.
-    build: makes the page.
+    build: makes the page. quotas: what each key has used.
     """
 
     def __init__(
@@ -81,12 +88,14 @@ class Playground:
         keyring: Keyring,
         describe_wait: Callable[[], str],
         build: Callable[[ASGIApp, Settings], Awaitable[Page]],
+        quotas: Quotas,
     ) -> None:
         self._app = app
         self._settings = settings
         self._keyring = keyring
         self._describe_wait = describe_wait
         self._build = build
+        self._quotas = quotas
         self._page: Page | None = None
         self._has_failed = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -128,28 +137,35 @@ class Playground:
         record.route = PATH
         path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
         request = Request(scope, receive)
+        key: ApiKey | None = None
         if path == "/sign-in":
             await (await self._sign_in(request))(scope, receive, send)
         elif path == "/sign-out":
             await self._sign_out(request)(scope, receive, send)
-        elif self._keyring.is_needed and not self._find_name(request):
+        elif self._keyring.is_needed and (key := self._find_key(request)) is None:
             await self._refuse(request, path)(scope, receive, send)
         elif self._has_failed:
             raise RefusalError("not_found", "The playground could not be built; the service's log has the reason.")
         elif self._page is None:
             await _show(render_loading(self._describe_wait()), 503, retry=2)(scope, receive, send)
+        elif path == _JOIN:
+            receive = await _check_files(request, self._page.folders)
+            await self._pass_on(self._page, path, scope, receive, send)
+        elif path == _UPLOAD and key is not None:
+            with self._quotas.spend(key):
+                await self._pass_on(self._page, path, scope, receive, send)
         elif path in _OPEN_PATHS or path.startswith(_OPEN_FOLDERS):
             await self._pass_on(self._page, path, scope, receive, send)
         else:
             raise RefusalError("not_found", "There is nothing here. The playground begins at /playground/.")
 
-    def _find_name(self, request: Request) -> str | None:
+    def _find_key(self, request: Request) -> ApiKey | None:
         given = read_visitor_key(request)
         key = self._keyring.find(given) if given is not None else None
         if key is None:
             return None
         request.state.record.facts["key"] = key.name
-        return key.name
+        return key
 
     def _refuse(self, request: Request, path: str) -> Response:
         """Without a key that counts: the way to the door for people, an error for programs."""
@@ -213,6 +229,22 @@ class Playground:
         finally:
             answering.cancel()
             stopping.cancel()
+
+
+async def _check_files(request: Request, folders: Sequence[Path]) -> Receive:
+    """Read the body of a call and refuse it if it names files of others; else it can be received again."""
+    body = await request.body()
+    refuse_foreign_files(body, folders)
+    is_given = False
+
+    async def receive() -> Message:
+        nonlocal is_given
+        if is_given:
+            return await request.receive()
+        is_given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
 
 
 _HEADERS = (

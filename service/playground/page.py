@@ -54,6 +54,7 @@ class GradioPage:
             css=CSS,
             head=HEAD,
         )
+        self.folders = (Path(folder.name).resolve(), FOLDER.resolve())
         self._app: ASGIApp = next(route.app for route in holder.routes if isinstance(route, Mount))
         self._holder = holder
         self._life = AsyncExitStack()

@@ -18,6 +18,7 @@ from typing import Literal
 
 from PIL.Image import Image
 
+from experts.lexicon import default_lexicon
 from training.policy.pope import SAMPLINGS, ObjectCounts, YesNo, ask_for, choose_absent
 from training.sources import RowError, Skipped, find_list, find_text, make_example, open_images
 from training.tables import PICTURES, Record, SourceError, open_table
@@ -77,12 +78,16 @@ def read_rows(source: str, *, images: Path | None = None, limit: int | None = No
     """The rows of a source, in its order. images: folder of picture files. limit: this many at most."""
     table = open_table(source)
     folder = table.folder if images is None else images
-    rows = []
+    rows: list[Row] = []
+    seen: set[str] = set()
     for index in range(len(table.rows))[:limit]:
         record = table.texts[index]
         name = str(record.get("id", record.get("question_id", f"row-{index}")))
-        named = [record.get("image_id"), *(record.get(field) for field in PICTURES), name]
-        image = next(str(value) for value in named if isinstance(value, str | int))
+        named = [record.get("image_id"), *(record.get(field) for field in PICTURES)]
+        image = next((str(value) for value in named if isinstance(value, str | int)), None)
+        if image is None:  # pictures without a name: a row's id names its own, and a repeated id only one of them
+            image = f"{name}-{index}" if name in seen else name
+            seen.add(name)
         rows.append(
             Row(id=name, image=image, record=record, load_images=partial(open_images, table.rows, index, folder))
         )
@@ -140,13 +145,18 @@ def ask_pope_of_objects(
     fewer kinds. counts: None counts in all rows. The same question of several samplings is asked once for each, with
     one answer.
     """
-    known = {row.image: (row, tuple(sorted(set(row.objects)))) for row in rows if row.objects}
+    known = {row.image: (row, tuple(sorted(set(map(_name, row.objects))))) for row in rows if row.objects}
     counts = counts or ObjectCounts.count(names for _, names in known.values())
     return [
         question
         for row, names in list(known.values())[:num_images]
         for question in _ask_of_image(row, names, counts, pairs_per_image, seed)
     ]
+
+
+def _name(given: str) -> str:
+    """The lexicon's name of an object: what one row calls a sofa and another a couch is one kind."""
+    return default_lexicon().canonical_name(given) or given
 
 
 def _ask_of_image(

@@ -155,7 +155,7 @@ async def _make_shards(config: VaprConfig, folder: RunFolder, examples: Sequence
             _write_shard(folder, _shard(start), made)
             folder.append_line(_IDENTITIES, {"shard": _shard(start), "rows": maker.identities[num_known:]})
             fates = {kind: dict(each) for kind, each in made.fates.items()}
-            folder.mark_done(_shard(start), {"counts": dict(made.counts), "fates": fates})
+            folder.mark_done(_shard(start), {"counts": dict(made.counts), "fates": fates, "num_pairs": len(made.rows)})
 
 
 @dataclass(kw_only=True, slots=True)
@@ -231,7 +231,7 @@ def _build_maker(config: VaprConfig, folder: RunFolder, tools: _Tools) -> PairMa
             rejected=row["rejected"],
         )
         for path in sorted((folder.path / ACCEPTED).glob("*.parquet"))
-        if folder.is_done(path.stem)
+        if folder.is_done(path.stem) and folder.result_of(path.stem)["num_pairs"]
         for row in read_pair_texts(path)
     ]
     return PairMaker(

@@ -306,6 +306,25 @@ def test_where_keys_are_wanted_nothing_is_to_be_had_without_one(serve: Serve, op
         visit.page.get_by_label("API key").wait_for()
 
 
+def test_files_of_the_machine_are_not_to_be_had_through_the_page(
+    fake_server: LiveServer, open_page: OpenPage, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("nobody may read this")
+    visit = open_page(fake_server)
+    config = visit.page.evaluate("fetch('config').then(answer => answer.json())")
+    numbers = [each["id"] for each in config["dependencies"] if each["inputs"]]
+    page = f"{fake_server.url}/playground/gradio_api"
+    file = {"path": str(secret), "meta": {"_type": "gradio.FileData"}}
+    for number in numbers:
+        call = {"data": [file, 100], "fn_index": number, "session_hash": "x"}
+        assert httpx.post(f"{page}/queue/join", json=call).status_code == 422
+    for name in (str(secret), "https://example.com/x.png", f"/etc/../{secret}"):
+        answer = httpx.get(f"{page}/file={name}")
+        assert answer.status_code in (403, 404)
+        assert "nobody may read" not in answer.text
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_hinders_people_with_disabilities(shipped_server: LiveServer, open_page: OpenPage, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -29,6 +30,8 @@ KEYS = "alice:sesame-key-of-alice,bob:other-key-of-bob-1"
 
 class PlainPage:
     """Stands where Gradio's application would; says what it was asked for."""
+
+    folders = (Path(__file__).parent.resolve(),)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with the path."""
@@ -83,6 +86,7 @@ async def test_no_other_host_may_take_part(open_app: OpenApp) -> None:
     [
         *("monitoring", "docs", "openapi.json", "login"),
         *("gradio_api/proxy=https://example.com", "gradio_api/runs", "gradio_api/deep_link", "gradio_api/vibe-edit"),
+        *("gradio_api/file=https://example.com/x.png", "gradio_api/file=http://127.0.0.1/x"),
         *("gradio_api/dev/reload", "gradio_api/openapi.json"),
     ],
 )
@@ -251,3 +255,39 @@ async def test_an_application_that_breaks_off_is_an_error_and_no_hang() -> None:
     async with httpx.AsyncClient(transport=InProcessTransport(silent), base_url="http://inside") as http:
         with pytest.raises(httpx.ReadError):
             await http.get("/")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/etc/hostname", "https://example.com/x.png", "file:///etc/hostname", "relative", "/dev/zero"),
+        *(f"{Path(__file__).parent}/../conftest.py", 7, {"path": "/etc/hostname"}, "/" + "x" * 5000, "/a\0b"),
+    ],
+)
+@pytest.mark.usefixtures("plain_page")
+async def test_a_call_that_names_a_file_of_others_is_refused_before_gradio_sees_it(
+    open_app: OpenApp, path: object
+) -> None:
+    call = {"data": [[{"nested": {"path": path, "meta": {"_type": "gradio.FileData"}}}]], "fn_index": 0}
+    async with open_app(playground="on") as http:
+        answer = await http.post("/playground/gradio_api/queue/join", json=call)
+    assert answer.status_code == 422
+    assert "uploaded to this page" in answer.json()["error"]["message"]
+
+
+@pytest.mark.usefixtures("plain_page")
+async def test_a_call_that_names_a_file_of_the_page_or_none_goes_through(open_app: OpenApp) -> None:
+    async with open_app(playground="on") as http:
+        for path in (str(PlainPage.folders[0] / "any.png"), None):
+            answer = await http.post("/playground/gradio_api/queue/join", json={"data": [{"path": path}]})
+            assert answer.text == "/playground/gradio_api/queue/join"
+        for body in (b"no JSON", b"[" * 100 + b"]" * 100):
+            assert (await http.post("/playground/gradio_api/queue/join", content=body)).status_code == 422
+
+
+@pytest.mark.usefixtures("plain_page")
+async def test_uploads_count_against_the_key(open_app: OpenApp) -> None:
+    async with open_app(playground="on", api_keys=KEYS, requests_per_minute=1) as http:
+        http.headers["Authorization"] = "Bearer sesame-key-of-alice"
+        statuses = [(await http.post("/playground/gradio_api/upload", content=b"x")).status_code for _ in range(2)]
+    assert statuses == [200, 429]

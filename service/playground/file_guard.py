@@ -1,0 +1,57 @@
+"""Which files a visitor may name: those that lie in the page's own folders, and nothing by URL.
+
+Gradio takes files as JSON objects with a `path`, in the body of a call. It checks such paths only where it runs its own
+server, and fetches those that are URLs. So the playground's door looks at them before Gradio does.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from service.errors import RefusalError
+
+_MAX_DEPTH = 64
+
+
+def refuse_foreign_files(body: bytes, folders: Sequence[Path]) -> None:
+    """Raise RefusalError if a call's body names a file that is not below one of the folders.
+
+    folders: resolved. A body that is no JSON, or is nested deeper than any of the page's, is refused as well.
+    """
+    try:
+        paths = list(_find_paths(json.loads(body)))
+    except (ValueError, RecursionError):
+        raise RefusalError(
+            "invalid_json", "The body of a call is JSON, which this is not. Load the page again."
+        ) from None
+    for path in paths:
+        if not isinstance(path, str) or not _is_below(path, folders):
+            raise RefusalError(
+                "invalid_value",
+                "A call may name files that were uploaded to this page, and no others. Upload the file, or load the "
+                "page again.",
+            )
+
+
+def _find_paths(value: Any, depth: int = 0) -> Iterator[Any]:  # noqa: ANN401 - any JSON value
+    """What stands under the key `path` of any object."""
+    if depth > _MAX_DEPTH:
+        raise ValueError
+    if isinstance(value, dict):
+        if value.get("path") is not None:
+            yield value["path"]
+        for each in value.values():
+            yield from _find_paths(each, depth + 1)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _find_paths(each, depth + 1)
+
+
+def _is_below(path: str, folders: Sequence[Path]) -> bool:
+    """Whether an absolute path, links followed, is below one of the folders."""
+    try:
+        whole = Path(path)
+        return whole.is_absolute() and any(whole.resolve().is_relative_to(folder) for folder in folders)
+    except (OSError, ValueError):  # too long, or with a null character
+        return False
