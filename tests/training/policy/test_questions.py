@@ -3,12 +3,15 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from training.policy.pope import SAMPLINGS
 from training.policy.questions import ask_pope_of_objects, read_rows
 from training.policy.selection import PolicyQuestions, choose_questions
+from training.preference_rows import encode_images, make_preference_row, write_preference_rows
 from training.tables import SourceError
 
 Rows = Sequence[dict[str, object]]
@@ -81,3 +84,21 @@ def test_rows_without_a_reference_are_skipped_with_the_reason(write_rows: WriteR
     chosen = choose_questions(PolicyQuestions(source=source, tasks=("qa",)))
     assert [(row.id, row.reason) for row in chosen.skipped] == [("x", "it has no reference answer.")]
     assert len(chosen.questions["qa"]) == 2
+
+
+def test_pictures_of_rows_that_share_an_id_are_told_apart(tmp_path: Path) -> None:
+    nameless = [
+        make_preference_row(
+            images=encode_images([Image.new("RGB", (8, 8), colour)]), question="What?", chosen="It.", rejected="No.",
+            id="same",
+        )
+        for colour in ("red", "blue")
+    ]  # fmt: skip
+    write_preference_rows(tmp_path / "rows.parquet", nameless, texts=("id",))
+    assert len({row.image for row in read_rows(str(tmp_path))}) == 2
+
+
+def test_an_object_is_one_whatever_a_row_calls_it(write_rows: WriteRows) -> None:
+    rows: Rows = [{"id": str(i), "image": f"{i}.png", "objects": [n, "dog"]} for i, n in enumerate(("sofa", "couch"))]
+    asked = ask_pope_of_objects(read_rows(write_rows(rows)), num_images=2, pairs_per_image=2)
+    assert {question.label for question in asked} <= {"yes"}, "nothing is in one image and not in the other"

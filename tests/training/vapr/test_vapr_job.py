@@ -63,9 +63,12 @@ def test_naive_negatives_skip_every_check(rows_file: Path, tmp_path: Path) -> No
     assert result["num_pairs"] == 40
 
 
+@pytest.mark.parametrize("num_unusable", [0, 10], ids=["", "after a block without pairs"])
 def test_a_killed_run_goes_on_and_makes_the_same_rows(
-    rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    num_unusable: int, rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for i in range(num_unusable):
+        (rows_file.parent / f"{i}.png").unlink()
     write: Callable[..., None] = write_preference_rows
     whole = run(rows_file, tmp_path / "whole", "yes_no.share=1")
     written = 0
