@@ -74,6 +74,10 @@ class ShardWorker:
         blocks = zip(batch["start"], batch["stop"], strict=True)
         return {"answer": [json.dumps(self._answer(int(start), int(stop))) for start, stop in blocks]}
 
+    def close(self) -> None:
+        """End its event loop. A process of Ray ends with it; whoever uses a worker in its own process calls this."""
+        self._loop.close()
+
     def _answer(self, start: int, stop: int) -> dict[str, Any]:
         try:
             note = read_note(self._config.output, start)

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -214,7 +215,8 @@ def write_source(folder: Path) -> Path:
 
 def ask(worker: ShardWorker, *blocks: tuple[int, int]) -> list[Any]:
     batch = {"start": [start for start, _ in blocks], "stop": [stop for _, stop in blocks]}
-    return [json.loads(text) for text in worker(batch)["answer"]]
+    with closing(worker):
+        return [json.loads(text) for text in worker(batch)["answer"]]
 
 
 def test_a_worker_gives_the_note_of_a_finished_shard_and_judges_nothing(tmp_path: Path) -> None:
