@@ -75,7 +75,10 @@ class ShardWorker:
         return {"answer": [json.dumps(self._answer(int(start), int(stop))) for start, stop in blocks]}
 
     def close(self) -> None:
-        """End its event loop. A process of Ray ends with it; whoever uses a worker in its own process calls this."""
+        """Close judge and event loop. A process of Ray ends with them; whoever has a worker in its own calls this."""
+        if self._labeller is not None:
+            self._loop.run(self._labeller.close())
+            self._labeller = None
         self._loop.close()
 
     def _answer(self, start: int, stop: int) -> dict[str, Any]:
@@ -110,6 +113,7 @@ class ShardWorker:
         _set_num_threads(self._num_threads)
         self._described = json.loads(json.dumps(self._loop.run(labeller.start())))
         if self._expected is not None and self._described != self._expected:
+            self._loop.run(labeller.close())
             raise OtherJudgeError(
                 f"{config.output} was begun with the judge {self._expected}, and a worker has {self._described}. Give "
                 "all machines the same model, or name another --output."
