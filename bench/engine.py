@@ -31,7 +31,7 @@ from genrm.prompts import render_prompt
 from genrm.shipped import judge_folder
 from genrm.types import Comparison
 
-SAMPLES = Path(__file__).parents[1] / "pocket" / "samples"
+SAMPLES = Path(__file__).parents[1] / "genrm" / "samples"
 NUM_GENERATE_COMPARISONS = 8
 """Comparisons per round of one-by-one `generate`, which takes the same time for each."""
 

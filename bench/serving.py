@@ -38,7 +38,7 @@ from rich.table import Table
 from genrm.types import Mode
 from service.client import AsyncClient, ServiceError
 
-SAMPLES = Path(__file__).parents[1] / "pocket" / "samples"
+SAMPLES = Path(__file__).parents[1] / "genrm" / "samples"
 START_TIMEOUT_SECONDS = 180.0
 STOP_TIMEOUT_SECONDS = 60.0
 

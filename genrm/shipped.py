@@ -1,6 +1,7 @@
-"""Where the models that ship with the package lie.
+"""Where the models that ship with the package lie, and a few comparisons for first steps.
 
-They are ordinary folders that `from_pretrained` loads; a hub id or any other folder takes their place by configuration.
+Models are ordinary folders that `from_pretrained` loads; a hub id or any other folder takes their place by
+configuration.
 """
 
 from pathlib import Path
@@ -21,3 +22,8 @@ def base_folder() -> Path:
 def expert_folder() -> Path:
     """The vision expert that is used beside the shipped judge."""
     return _WEIGHTS / "expert"
+
+
+def samples_folder() -> Path:
+    """Comparisons of the pocket world: PNG files, and `rows.jsonl` with VL-RewardBench's field names."""
+    return Path(__file__).parent / "samples"

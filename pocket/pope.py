@@ -6,11 +6,11 @@ could have learned to expect it. Ids, choice and order follow from split, seed a
 """
 
 import random
-from collections.abc import Sequence
 from functools import cache, partial
-from typing import Any, overload
+from typing import Any
 
 from pocket.drawing import draw_scene
+from pocket.made_rows import MadeRows
 from pocket.scenes import Split, sample_scene
 from training.policy.pope import SAMPLINGS, ObjectCounts, ask_for, choose_absent
 
@@ -21,29 +21,18 @@ SAMPLING_WORDS = (*SAMPLINGS, EVERY)
 _NUM_COUNTED_SCENES = 4_000
 
 
-class PopeRows(Sequence[dict[str, Any]]):
+class PopeRows(MadeRows):
     """Rows with question_id, image, text, label and category (the sampling); even numbers are those with the label
     yes.
     """
 
     def __init__(self, split: Split, num_rows: int, *, sampling: str, seed: int = 0) -> None:
-        self._split, self._num_rows, self._seed = split, num_rows, seed
+        super().__init__(num_rows)
+        self._split, self._seed = split, seed
         self._samplings = [name for name in SAMPLINGS if sampling in (name, EVERY)]
 
-    def __len__(self) -> int:
-        return self._num_rows
-
-    @overload
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
-    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
-        numbers = range(self._num_rows)[index]
-        if isinstance(numbers, range):
-            return [self._make(number) for number in numbers]
-        return self._make(numbers)
-
-    def _make(self, index: int) -> dict[str, Any]:
+    def make(self, index: int) -> dict[str, Any]:
+        """One row."""
         pair, is_absent = divmod(index, 2)
         number, which = divmod(pair, len(self._samplings))
         sampling = self._samplings[which]

@@ -8,7 +8,7 @@ known quality, the share of their statements that are true, for Best-of-N. With 
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, overload
+from typing import Any
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from genrm.errors import GenRMError
 from pocket.descriptions import describe_with_errors
 from pocket.drawing import draw_scene
+from pocket.made_rows import MadeRows
 from pocket.pope import SAMPLING_WORDS, PopeRows
 from pocket.rows import Row, make_row, vl_rewardbench_fields
 from pocket.scenes import Split, sample_scene
@@ -28,26 +29,15 @@ class PocketSourceError(GenRMError, ValueError):
     """What follows `pocket:` cannot be read. Correct it as the message says."""
 
 
-class PocketRows(Sequence[dict[str, Any]]):
+class PocketRows(MadeRows):
     """Rows of a split, made anew whenever they are asked for. candidates: answers per row; 0 for comparisons."""
 
     def __init__(self, split: Split, num_rows: int, *, seed: int = 0, num_candidates: int = 0) -> None:
-        self._split, self._num_rows, self._seed, self._num_candidates = split, num_rows, seed, num_candidates
+        super().__init__(num_rows)
+        self._split, self._seed, self._num_candidates = split, seed, num_candidates
 
-    def __len__(self) -> int:
-        return self._num_rows
-
-    @overload
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
-    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
-        numbers = range(self._num_rows)[index]
-        if isinstance(numbers, range):
-            return [self._make(number) for number in numbers]
-        return self._make(numbers)
-
-    def _make(self, index: int) -> dict[str, Any]:
+    def make(self, index: int) -> dict[str, Any]:
+        """One row."""
         if self._num_candidates:
             return self._make_candidates(index)
         return _to_record(make_row(self._split, index, seed=self._seed))

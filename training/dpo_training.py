@@ -9,24 +9,24 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from transformers import TrainerCallback
 
 from training.engines import EngineChoice
-from training.jobs.config import Section
 from training.jobs.plan import PlannedStep
 from training.preference_set import make_data_set
 from training.sources import Pair
 from training.trainer_setup import (
     LANGUAGE_LINEAR,
+    TrainerSettings,
     last_checkpoint,
     limit_to_one_gpu,
     load_for_training,
     save_result,
-    share_batch,
+    trainer_arguments,
     with_lora,
 )
 
@@ -34,7 +34,7 @@ _TOKENS_PER_PAIR = 400
 """Read for a pair, about: both answers, by policy and reference."""
 
 
-class DpoTraining(Section):
+class DpoTraining(TrainerSettings):
     """How a policy is trained on pairs."""
 
     beta: float = Field(0.1, gt=0, description="How strongly the policy is held to where it began.")
@@ -43,32 +43,23 @@ class DpoTraining(Section):
     )
     loss_weights: tuple[float, ...] | None = Field(None, description="One per loss; default: all 1.")
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="Share of labels taken to be wrong.")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="Of computations; auto: bfloat16 on a GPU that has it."
-    )
-    lora_rank: int = Field(32, ge=1)
-    lora_alpha: int = Field(64, ge=1)
     lora_targets: str = Field(
         LANGUAGE_LINEAR,
         description="Pattern of the modules that get an adapter, or all-linear; default: the language model's layers.",
     )
     learning_rate: float = Field(5e-6, gt=0)
-    epochs: float = Field(1.0, gt=0)
     batch_size: int = Field(64, ge=1, description="Pairs per optimizer step, all processes together.")
     micro_batch_size: int = Field(16, ge=1, description="Pairs computed at once by one process; lower it for memory.")
-    warmup_share: float = Field(0.05, ge=0, lt=1, description="Share of the steps in which the rate rises.")
-    weight_decay: float = Field(0.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
     max_tokens: int | None = Field(None, ge=64, description="Longer rows lose their end, image tokens included.")
-    checkpoint_every: int = Field(100, ge=1, description="Optimizer steps between checkpoints.")
-    gradient_checkpointing: bool = Field(default=False, description="Less memory, about a third slower.")
     pairs_per_second: float = Field(
-        15.0, gt=0, description="Used by --dry-run only; the default is the pocket models' on two CPU cores."
+        4.5, gt=0, description="Used by --dry-run only; the default is the pocket models' on one CPU core."
     )
 
-    def num_steps(self, num_pairs: int) -> int:
-        """Optimizer steps for so many pairs, at least 1."""
-        return max(1, round(self.epochs * num_pairs / self.batch_size))
+    @model_validator(mode="after")
+    def _check_weights(self) -> Self:
+        if self.loss_weights is not None and len(self.loss_weights) != len(self.loss):
+            raise ValueError("loss_weights must have as many numbers as loss has names")
+        return self
 
 
 def train_dpo(
@@ -141,39 +132,17 @@ def _train(
 def _arguments(settings: DpoTraining, folder: Path, *, seed: int, num_pairs: int) -> Any:  # noqa: ANN401 - TRL's
     from trl.trainer.dpo_config import DPOConfig
 
-    micro, accumulation = share_batch(settings.batch_size, settings.micro_batch_size)
-    steps = settings.num_steps(num_pairs)
-    has_bfloat16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     with _quiet():
         arguments = DPOConfig(
-            output_dir=str(folder),
+            **trainer_arguments(settings, folder, seed=seed, num_steps=settings.num_steps(num_pairs)),
             beta=settings.beta,
             loss_type=list(settings.loss),
             loss_weights=None if settings.loss_weights is None else list(settings.loss_weights),
             label_smoothing=settings.label_smoothing,
             max_length=settings.max_tokens,
-            per_device_train_batch_size=micro,
-            gradient_accumulation_steps=accumulation,
-            max_steps=steps,
-            learning_rate=settings.learning_rate,
-            lr_scheduler_type="cosine",
-            warmup_steps=round(settings.warmup_share * steps),
-            weight_decay=settings.weight_decay,
-            max_grad_norm=settings.max_grad_norm,
-            seed=seed,
-            use_cpu=not torch.cuda.is_available(),
-            bf16=settings.precision == "bfloat16" or (settings.precision == "auto" and has_bfloat16),
             gradient_checkpointing=settings.gradient_checkpointing,
             logging_first_step=True,
             logging_steps=5,
-            logging_nan_inf_filter=False,
-            save_strategy="steps",
-            save_steps=settings.checkpoint_every,
-            save_total_limit=2,
-            remove_unused_columns=False,
-            report_to="none",
-            dataloader_pin_memory=torch.cuda.is_available(),
-            disable_tqdm=False,
         )
     limit_to_one_gpu(arguments)
     return arguments

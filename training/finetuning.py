@@ -18,43 +18,30 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from training.engines import EngineChoice
-from training.jobs.config import Section
 from training.jobs.plan import PlannedStep
 from training.losses import mixture_loss
 from training.packing import use_packed_attention
 from training.samples import Collator, ImageSampler, Sample
 from training.trainer_setup import (
     LANGUAGE_LINEAR,
+    TrainerSettings,
     last_checkpoint,
     limit_to_one_gpu,
     load_for_training,
     save_result,
-    share_batch,
+    trainer_arguments,
     with_lora,
 )
 
 
-class FineTuning(Section):
+class FineTuning(TrainerSettings):
     """How a judge is trained on its samples."""
 
     method: Literal["lora", "full"] = Field("lora", description="lora, or full: the weights themselves.")
     optimizer: Literal["adamw", "muon"] = Field("adamw", description="muon is for full and needs fewer steps.")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="Of computations; auto: bfloat16 on a GPU that has it. CPUs with AVX-512 BF16 have it too."
-    )
-    lora_rank: int = Field(32, ge=1)
-    lora_alpha: int = Field(64, ge=1)
     learning_rate: float = Field(2e-4, gt=0)
-    epochs: float = Field(1.0, gt=0)
-    batch_size: int = Field(32, ge=1, description="Samples per optimizer step, all processes together.")
-    micro_batch_size: int = Field(32, ge=1, description="Samples computed at once by one process; lower it for memory.")
-    warmup_share: float = Field(0.05, ge=0, lt=1, description="Share of the steps in which the rate rises.")
-    weight_decay: float = Field(0.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
     mixing: float = Field(0.5, ge=0, description="λ of the mixture loss; 0 is plain fine-tuning.")
     max_tokens: int = Field(4096, ge=64, description="Longest sample, image tokens included.")
-    checkpoint_every: int = Field(100, ge=1, description="Optimizer steps between checkpoints.")
-    gradient_checkpointing: bool = Field(default=False, description="Less memory, about a third slower.")
     samples_per_second: float = Field(
         80.0, gt=0, description="Used by --dry-run only; the default is the pocket models' on two CPU cores."
     )
@@ -64,10 +51,6 @@ class FineTuning(Section):
         if self.optimizer == "muon" and self.method == "lora":
             raise ValueError("optimizer muon is for method full; LoRA's thin matrices need adamw")
         return self
-
-    def num_steps(self, num_samples: int) -> int:
-        """Optimizer steps for so many samples, at least 1."""
-        return max(1, round(self.epochs * num_samples / self.batch_size))
 
 
 class JudgeTrainer(Trainer):
@@ -211,32 +194,10 @@ def _muon(model: PreTrainedModel, settings: FineTuning) -> torch.optim.Optimizer
 
 
 def _arguments(settings: FineTuning, folder: Path, *, seed: int, num_samples: int) -> TrainingArguments:
-    micro, accumulation = share_batch(settings.batch_size, settings.micro_batch_size)
-    steps = settings.num_steps(num_samples)
     arguments = TrainingArguments(
-        output_dir=str(folder),
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=accumulation,
-        max_steps=steps,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=round(settings.warmup_share * steps),
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        seed=seed,
-        use_cpu=not torch.cuda.is_available(),
-        bf16=settings.precision == "bfloat16"
-        or (settings.precision == "auto" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()),
+        **trainer_arguments(settings, folder, seed=seed, num_steps=settings.num_steps(num_samples)),
         activation_checkpointing=settings.gradient_checkpointing,
         logging_steps=10,
-        logging_nan_inf_filter=False,
-        save_strategy="steps",
-        save_steps=settings.checkpoint_every,
-        save_total_limit=2,
-        remove_unused_columns=False,
-        report_to=[],
-        dataloader_pin_memory=torch.cuda.is_available(),
-        disable_tqdm=False,
     )
     limit_to_one_gpu(arguments)
     return arguments

@@ -7,17 +7,18 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from pydantic import Field
 from torch import nn
 from transformers import PreTrainedModel, Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 
 from genrm.engines.loading import check_adapter_base, choose_placement, foreign_errors, load_model
 from training.engines import EngineChoice
-from training.jobs.config import ConfigError
+from training.jobs.config import ConfigError, Section
 from training.jobs.processes import is_first_process, num_processes, wait_for
 
 LANGUAGE_LINEAR = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
@@ -66,6 +67,61 @@ def share_batch(batch_size: int, micro_batch_size: int) -> tuple[int, int]:
         )
     micro = max(size for size in range(1, min(micro_batch_size, share) + 1) if share % size == 0)
     return micro, share // micro
+
+
+class TrainerSettings(Section):
+    """What every training can be told; a training adds its own fields, and defaults of its own."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Of computations; auto: bfloat16 on a GPU that has it. CPUs with AVX-512 BF16 have it too."
+    )
+    lora_rank: int = Field(32, ge=1)
+    lora_alpha: int = Field(64, ge=1)
+    learning_rate: float = Field(1e-4, gt=0)
+    epochs: float = Field(1.0, gt=0)
+    batch_size: int = Field(32, ge=1, description="Rows per optimizer step, all processes together.")
+    micro_batch_size: int = Field(32, ge=1, description="Rows computed at once by one process; lower it for memory.")
+    warmup_share: float = Field(0.05, ge=0, lt=1, description="Share of the steps in which the rate rises.")
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    checkpoint_every: int = Field(100, ge=1, description="Optimizer steps between checkpoints.")
+    gradient_checkpointing: bool = Field(default=False, description="Less memory, about a third slower.")
+
+    def num_steps(self, num_rows: int) -> int:
+        """Optimizer steps for so many rows, at least 1."""
+        return max(1, round(self.epochs * num_rows / self.batch_size))
+
+
+def trainer_arguments(settings: TrainerSettings, folder: Path, *, seed: int, num_steps: int) -> dict[str, Any]:
+    """Arguments of transformers' Trainer that trainings share: cosine schedule, checkpoints, losses logged as they are.
+
+    Raises ConfigError if processes cannot share a batch.
+    """
+    micro, accumulation = share_batch(settings.batch_size, settings.micro_batch_size)
+    has_gpu = torch.cuda.is_available()
+    return {
+        "output_dir": str(folder),
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": accumulation,
+        "max_steps": num_steps,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": round(settings.warmup_share * num_steps),
+        "weight_decay": settings.weight_decay,
+        "max_grad_norm": settings.max_grad_norm,
+        "seed": seed,
+        "use_cpu": not has_gpu,
+        "bf16": settings.precision == "bfloat16"
+        or (settings.precision == "auto" and has_gpu and torch.cuda.is_bf16_supported()),
+        "logging_nan_inf_filter": False,
+        "save_strategy": "steps",
+        "save_steps": settings.checkpoint_every,
+        "save_total_limit": 2,
+        "remove_unused_columns": False,
+        "report_to": "none",
+        "dataloader_pin_memory": has_gpu,
+        "disable_tqdm": False,
+    }
 
 
 def last_checkpoint(folder: Path) -> str | None:

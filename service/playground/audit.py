@@ -6,17 +6,17 @@ Counts with Wilson's intervals. Not the offline evaluation, which has the blank 
 """
 
 import json
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from scipy.stats import binomtest
 
 from genrm.types import Response
 from service.exchange import ServiceError
 from service.schemas import JudgeResponse
 
 NUM_BINS = 5
-_Z = 1.96
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +49,8 @@ class Share:
         """Wilson's 95 % interval; everything, of nothing."""
         if not self.total:
             return 0.0, 1.0
-        p, n = self.value, self.total
-        centre = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-        half = _Z / (1 + _Z**2 / n) * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
-        return max(0.0, centre - half), min(1.0, centre + half)
+        found = binomtest(self.count, self.total).proportion_ci(method="wilson")
+        return float(found.low), float(found.high)
 
     def describe(self) -> str:
         """Such as "25 % (3 of 12)"."""

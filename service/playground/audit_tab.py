@@ -12,7 +12,7 @@ from service.exchange import ServiceError, read_verdict, translate_failures
 from service.playground.audit import Audit, AuditRow, read_audit_rows, summarise
 from service.playground.calls import URL, Api, find_pause_seconds
 from service.playground.cards import render_error, render_note, render_problems, render_progress, show_text
-from service.playground.samples import Sample, write_body
+from service.samples import Sample, write_body
 
 MAX_ROWS = 500
 _AT_ONCE = 4

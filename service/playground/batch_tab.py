@@ -16,7 +16,7 @@ from service.exchange import ServiceError, translate_failures
 from service.playground.batch_files import find_endpoint, read_failures, write_preferences
 from service.playground.calls import URL, Api, find_pause_seconds, require_success
 from service.playground.cards import render_error, render_note, render_pause, render_problems, render_progress
-from service.playground.samples import Sample, write_batch_line
+from service.samples import Sample, write_batch_line
 
 _LOOK_EVERY_SECONDS = 0.5
 _MAX_FAILURES_SHOWN = 20

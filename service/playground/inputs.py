@@ -8,7 +8,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from service.playground.samples import Sample
+from service.samples import Sample
 
 NUM_SAMPLES = 5
 """As many as stand in one row."""

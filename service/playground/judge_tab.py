@@ -24,8 +24,8 @@ from service.playground.cards import (
 )
 from service.playground.inputs import build_picture_input, read_picture_file
 from service.playground.picture import render_picture
-from service.playground.samples import Sample
 from service.playground.snippets import Call, write_curl, write_python
+from service.samples import Sample
 from service.schemas import CritiqueDelta, JudgeResponse
 from service.settings import Settings
 

@@ -13,14 +13,15 @@ from fastapi import FastAPI
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from genrm.shipped import samples_folder
 from service.playground.audit_tab import AuditTab
 from service.playground.batch_tab import BatchTab
 from service.playground.calls import Api
 from service.playground.judge_tab import JudgeTab
 from service.playground.mount import PATH
 from service.playground.rank_tab import RankTab
-from service.playground.samples import FOLDER, load_samples
 from service.playground.style import CSS, HEAD, build_theme
+from service.samples import load_shipped_samples
 from service.settings import Settings
 
 _SWEEP_SECONDS = 600
@@ -43,7 +44,7 @@ class GradioPage:
             path=PATH,
             footer_links=[],
             run_history=False,
-            allowed_paths=[str(FOLDER)],
+            allowed_paths=[str(samples_folder())],
             show_error=True,
             max_file_size=max_file_bytes,
             ssr_mode=False,
@@ -54,7 +55,7 @@ class GradioPage:
             css=CSS,
             head=HEAD,
         )
-        self.folders = (Path(folder.name).resolve(), FOLDER.resolve())
+        self.folders = (Path(folder.name).resolve(), samples_folder().resolve())
         self._app: ASGIApp = next(route.app for route in holder.routes if isinstance(route, Mount))
         self._holder = holder
         self._life = AsyncExitStack()
@@ -79,7 +80,7 @@ def build_page(app: ASGIApp, settings: Settings) -> GradioPage:
     folder = tempfile.TemporaryDirectory(prefix="genrm-playground-", ignore_cleanup_errors=True)
     os.environ["GRADIO_TEMP_DIR"] = folder.name  # the only way to tell Gradio where uploads go
     api = Api(app)
-    samples = load_samples()
+    samples = load_shipped_samples()
     needs_key = settings.api_keys is not None or settings.api_keys_file is not None
     results = Path(folder.name) / "results"
     results.mkdir()

@@ -19,8 +19,8 @@ from service.playground.cards import (
     render_ranking,
 )
 from service.playground.inputs import build_picture_input, read_picture_file
-from service.playground.samples import Sample
 from service.rerank_schemas import RerankResponse
+from service.samples import Sample
 
 _CANDIDATES = "I count one bed.\nI count two beds.\nI count three beds.\nThere are no beds."
 _EMPTY = (

@@ -25,7 +25,7 @@ from service.client import Client, ServiceError
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
-SAMPLES = ROOT / "pocket" / "samples"
+SAMPLES = ROOT / "genrm" / "samples"
 DEADLINE_SECONDS = 180
 
 

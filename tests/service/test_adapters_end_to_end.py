@@ -26,7 +26,7 @@ from service.schemas import JudgeResponse
 if TYPE_CHECKING:
     from tests.service.conftest import LiveServer, Serve
 
-SAMPLES = Path(__file__).parents[2] / "pocket" / "samples"
+SAMPLES = Path(__file__).parents[2] / "genrm" / "samples"
 NUM_SWAPS = 20
 MAX_TOKENS = 24
 """Of a critique in these tests: enough for two adapters to differ."""

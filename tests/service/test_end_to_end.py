@@ -20,7 +20,7 @@ from service.schemas import CritiqueDelta, JudgeResponse
 if TYPE_CHECKING:
     from tests.service.conftest import LiveServer, Serve
 
-SAMPLES = Path(__file__).parents[2] / "pocket" / "samples"
+SAMPLES = Path(__file__).parents[2] / "genrm" / "samples"
 
 pytestmark = [
     pytest.mark.slow,

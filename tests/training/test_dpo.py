@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -163,3 +164,8 @@ def test_a_pattern_that_fits_no_module_is_refused_by_its_name(make_pairs: MakePa
     pairs: list[Pair] = make_pairs(4)
     with pytest.raises(ConfigError, match="lora_targets"):
         train_dpo(EngineChoice(), pairs, QUICK.model_copy(update={"lora_targets": "no_such"}), tmp_path, seed=0)
+
+
+def test_every_loss_has_its_weight() -> None:
+    with pytest.raises(ValidationError, match="as many numbers"):
+        DpoTraining(loss=("sigmoid", "sft"), loss_weights=(1.0,))

@@ -21,7 +21,7 @@ from genrm.judge import JudgeOptions
 from genrm.prompts import PROMPT_VERSION
 from genrm.types import Verdict
 from training.evaluation.judges import PairJudge
-from training.jobs.config import flatten
+from training.jobs.config import describe_changes
 from training.jobs.files import append_json_line, read_json_lines, write_json
 from training.sources import Example, Pair, RowError, Skipped, log_skipped
 
@@ -146,10 +146,7 @@ def _make_key(pair: Pair, options: JudgeOptions, *, blank: bool) -> str:
 
 
 def _refuse_other(then: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
-    before, after = flatten(then), flatten(now)
-    changed = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
-    if changed:
-        what = "; ".join(f"{name} was {before.get(name)!r}, is {after.get(name)!r}" for name in changed)
+    if what := describe_changes(then, now):
         raise OtherJudgeError(
             f"{folder} holds verdicts of another judge or of other options: {what}. Name another --output, or give the "
             "same judge and options to go on."

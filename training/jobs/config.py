@@ -93,6 +93,16 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def describe_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What differs between two nested mappings, by dotted keys, as part of a sentence; empty if nothing does."""
+    before, after = flatten(then), flatten(now)
+    return "; ".join(
+        f"{name} was {before.get(name)!r}, is {after.get(name)!r}"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    )
+
+
 class _Loader(yaml.SafeLoader):
     """The safe loader with the resolvers above, which refuses a key that is given twice."""
 

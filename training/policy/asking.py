@@ -19,7 +19,7 @@ from genrm.engines.contract import Engine, Prompt, Sampling
 from genrm.errors import GenRMError, InvalidComparisonError
 from training.engines import EngineChoice, open_engine
 from training.evaluation.judges import fingerprint_weights
-from training.jobs.config import flatten
+from training.jobs.config import describe_changes
 from training.jobs.files import append_json_line, read_json, read_json_lines, write_json
 from training.policy.questions import Question
 from training.sources import RowError, Skipped, log_skipped
@@ -165,10 +165,7 @@ def _key(question: Question) -> str:
 
 
 def _refuse_other(then: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
-    before, after = flatten(then), flatten(now)
-    changed = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
-    if changed:
-        what = "; ".join(f"{name} was {before.get(name)!r}, is {after.get(name)!r}" for name in changed)
+    if what := describe_changes(then, now):
         raise OtherPolicyError(
             f"{folder} holds answers of another policy or to other questions: {what}. Name another output folder, or "
             "give the same policy and sources to go on."

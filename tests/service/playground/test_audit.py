@@ -9,7 +9,7 @@ from genrm.types import Response
 from service.exchange import ServiceError
 from service.playground.audit import Audit, AuditRow, Share, read_audit_rows, summarise
 from service.playground.audit_plots import render_plots
-from service.playground.samples import load_samples, write_batch_line
+from service.samples import load_shipped_samples, write_batch_line
 from service.schemas import JudgeResponse
 
 VERDICT = {
@@ -102,7 +102,7 @@ def test_each_plot_says_in_words_what_it_shows() -> None:
 
 
 def test_lines_of_a_batch_and_bare_bodies_are_both_read(tmp_path: Path) -> None:
-    sample = load_samples()[0]
+    sample = load_shipped_samples()[0]
     line = json.loads(write_batch_line(sample))
     file = tmp_path / "rows.jsonl"
     file.write_text(

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from service.playground.samples import load_samples, write_batch_line
+from service.samples import load_shipped_samples, write_batch_line
 
 if TYPE_CHECKING:
     from genrm.engines.fake import FakeEngine
@@ -105,7 +105,7 @@ def test_a_newcomer_judges_a_sample_and_sees_why(shipped_server: LiveServer, ope
 def test_another_sample_brings_its_question_and_responses(fake_server: LiveServer, open_page: OpenPage) -> None:
     visit = open_page(fake_server)
     visit.page.locator("#judge-samples button").nth(2).click()
-    sample = load_samples()[2]
+    sample = load_shipped_samples()[2]
     visit.page.wait_for_function(
         "text => document.querySelector('#judge-question textarea').value === text", arg=sample.question
     )
@@ -153,7 +153,7 @@ def test_a_picture_over_the_limit_gets_the_api_s_message(fake_server: LiveServer
 
 def test_hostile_text_is_shown_and_never_run(fake_server: LiveServer, open_page: OpenPage) -> None:
     visit = open_page(fake_server)
-    upload_image(visit, '<img src=x onerror="window.hacked=1">.png', load_samples()[0].image.read_bytes())
+    upload_image(visit, '<img src=x onerror="window.hacked=1">.png', load_shipped_samples()[0].image.read_bytes())
     for element in ("judge-question", "judge-a", "judge-b"):
         fill(visit, element, f"{element} {HOSTILE}")
     press_judge(visit)
@@ -226,7 +226,7 @@ def test_a_batch_is_watched_to_its_end_and_downloaded(
     go_to(visit, "batch")
     visit.page.locator("#batch-run").click()
     visit.wait_for_text("#batch-progress", "No file is chosen.")
-    lines = [write_batch_line(sample) for sample in load_samples()]
+    lines = [write_batch_line(sample) for sample in load_shipped_samples()]
     wrong = json.loads(lines[0])
     wrong["custom_id"] = "wrong <b>picture</b>"
     wrong["body"]["image"]["url"] = "data:image/png;base64," + base64.b64encode(b"%PDF-1.7").decode()

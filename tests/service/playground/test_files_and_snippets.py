@@ -1,4 +1,4 @@
-"""Preference rows out of a batch's files, snippets that paste as they are, candidates, and the shipped samples."""
+"""Preference rows out of a batch's files, snippets that paste as they are, and candidates."""
 
 import json
 import shlex
@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pocket.sample_files import SAMPLES
 from service.playground.batch_files import find_endpoint, read_failures, write_preferences
-from service.playground.samples import FOLDER, load_samples, write_batch_line
 from service.playground.snippets import Call, write_curl, write_python
+from service.samples import load_shipped_samples, write_batch_line
 
 GOOD = {"status": "decided", "preferred": "B", "consistent": True, "margin": -0.6, "expert_conflict": False}
 
@@ -29,7 +28,7 @@ GOOD = {"status": "decided", "preferred": "B", "consistent": True, "margin": -0.
 def test_a_verdict_becomes_a_preference_only_if_it_is_sure(
     tmp_path: Path, change: dict[str, object], num_kept: int
 ) -> None:
-    sample = load_samples()[0]
+    sample = load_shipped_samples()[0]
     given, output, target = (tmp_path / name for name in ("in.jsonl", "out.jsonl", "preferences.jsonl"))
     given.write_text(write_batch_line(sample) + "not JSON\n", "utf-8")
     line = {"custom_id": sample.id, "response": {"body": {**GOOD, **change}}, "error": None}
@@ -98,17 +97,6 @@ def test_a_key_is_named_and_never_written() -> None:
 
 def test_the_python_is_a_program() -> None:
     compile(write_python(make_call(needs_key=True)), "snippet", "exec")
-
-
-def test_the_samples_are_the_pocket_world_s() -> None:
-    theirs = {row["id"]: row for row in map(json.loads, (SAMPLES / "rows.jsonl").read_text("utf-8").splitlines())}
-    assert len(load_samples()) == len(theirs) == 12
-    for sample in load_samples():
-        row = theirs[sample.id]
-        assert sample.image.read_bytes() == (SAMPLES / row["image"]).read_bytes()
-        assert (sample.question, [sample.response_a, sample.response_b]) == (row["query"], row["response"])
-        assert sample.better == ("A" if row["human_ranking"] == [0, 1] else "B")
-    assert {path.name for path in FOLDER.glob("*.png")} == {sample.image.name for sample in load_samples()}
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Gradio's own, at its import
