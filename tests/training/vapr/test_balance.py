@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from training.preferences.card import blind_classifiers
+from training.preferences.card import blind_classifiers, blind_transfer
 from training.vapr.balance import Balance, Ledger, choose_dropped, describe_difference
 
 NAMES = ("dog", "cat", "bus", "cup", "bed", "car")
@@ -80,3 +80,19 @@ def test_chosen_answers_are_yes_as_often_as_no_at_the_end() -> None:
 def test_few_pairs_are_left_alone(number: int) -> None:
     balanced = choose_dropped(biased(number), Balance(), seed=0)
     assert (balanced.dropped, balanced.before) == (frozenset(), {})
+
+
+def test_between_two_sets_a_giveaway_is_found_and_a_balance_is_not_mistaken_for_one() -> None:
+    def rows_of(names: str, *, gives_away: bool) -> list[dict[str, str]]:
+        pairs = [(one, other) for one in names.split() for other in names.split() if one != other]
+        return [
+            {"id": f"{i}#0", "chosen": f"A {one}.", "rejected": "A ghost." if gives_away else f"A {other}."}
+            for i, (one, other) in enumerate(pairs)
+        ]
+
+    learned, tested = "dog cat cow bus car cup bed sofa", "dog cat fork oven kite car bus vase"
+    told = blind_transfer(rows_of(learned, gives_away=True), rows_of(tested, gives_away=True))
+    assert told["text_only"]["value"] > 0.9
+    even = blind_transfer(rows_of(learned, gives_away=False), rows_of(tested, gives_away=False))["text_only"]
+    assert even["low"] < 0.5 < even["high"]
+    assert blind_transfer(rows_of(learned, gives_away=True), rows_of("dog cat", gives_away=True)) == {}
