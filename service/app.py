@@ -118,7 +118,6 @@ def create_app(
     app.state.playground = playground = _mount_playground(app, settings, keyring, quotas)
     if playground is not None:
         lifecycle.before_ready.append(("The playground", playground.start))
-        lifecycle.on_stop.append(playground.stop_waiting)
     for route in (judge, rerank, verify, openrlhf, files, batches, models, adapters, health, documentation):
         app.include_router(route.router)
     if settings.metrics_port is None:  # otherwise `service.server` serves them there

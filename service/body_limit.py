@@ -14,7 +14,7 @@ from service.errors import RefusalError
 class BodyLimit:
     """ASGI middleware, inside of `RequestLog`.
 
-    max_body_bytes: the largest body that is read. others: of paths with another limit, that limit.
+    max_body_bytes: the largest body that is read. others: of paths that take files for batches, their limit.
     """
 
     def __init__(self, app: ASGIApp, max_body_bytes: int, others: Mapping[str, int] | None = None) -> None:
@@ -30,7 +30,7 @@ class BodyLimit:
         max_bytes = self._others.get(scope["path"], self._max_body_bytes)
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdecimal() and int(declared) > max_bytes:
-            refusal = _refuse(f"is {int(declared):,} bytes long", max_bytes, scope["path"])
+            refusal = self._refuse(f"is {int(declared):,} bytes long", scope["path"])
             await build_error_response(refusal, scope["state"]["record"])(scope, receive, send)
             return
         num_bytes = 0
@@ -40,16 +40,16 @@ class BodyLimit:
             message = await receive()
             num_bytes += len(message.get("body", b""))
             if num_bytes > max_bytes:
-                raise _refuse("is longer than allowed", max_bytes, scope["path"])
+                raise self._refuse("is longer than allowed", scope["path"])
             return message
 
         await self._app(scope, receive_counted, send)
 
-
-def _refuse(given: str, max_bytes: int, path: str) -> RefusalError:
-    remedy = (
-        "Split the file, or raise GENRM_MAX_FILE_BYTES."
-        if path == "/v1/files"
-        else "Send smaller or fewer images, or raise GENRM_MAX_BODY_BYTES."
-    )
-    return RefusalError("body_too_large", f"The request body {given}; the limit is {max_bytes:,} bytes. {remedy}")
+    def _refuse(self, given: str, path: str) -> RefusalError:
+        max_bytes = self._others.get(path, self._max_body_bytes)
+        remedy = (
+            "Split the file, or raise GENRM_MAX_FILE_BYTES."
+            if path in self._others
+            else "Send smaller or fewer images, or raise GENRM_MAX_BODY_BYTES."
+        )
+        return RefusalError("body_too_large", f"The request body {given}; the limit is {max_bytes:,} bytes. {remedy}")

@@ -155,6 +155,13 @@ _EXAMPLE_ERRORS: dict[Code, tuple[str, str | None]] = {
         ),
         None,
     ),
+    "no_room": (
+        (
+            "There is no room for 8,388,608 bytes: the playground holds 2,146,435,072 of 2,147,483,648 allowed. Try "
+            "again in 12 minutes, when older files go, or raise GENRM_PLAYGROUND_MAX_BYTES."
+        ),
+        None,
+    ),
     "not_ready": ("The model (the shipped judge) is not loaded yet. Ask again later; /readyz says when.", None),
     "overloaded": (
         (

@@ -23,10 +23,20 @@ _logger = logging.getLogger(__name__)
 def build_error_response(error: BaseException, record: RequestRecord) -> Response:
     """The answer to a request that ended in `error`."""
     failure = note_failure(error, record)
+    return Response(
+        render_error(failure),
+        status_code=failure.status,
+        media_type="application/json",
+        headers=list_failure_headers(failure),
+    )
+
+
+def list_failure_headers(failure: Failure) -> dict[str, str]:
+    """The headers that go with a failure: when to ask again, and how to prove who asks."""
     headers = {} if failure.retry_after_seconds is None else {"Retry-After": str(failure.retry_after_seconds)}
     if failure.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    return Response(render_error(failure), status_code=failure.status, media_type="application/json", headers=headers)
+    return headers
 
 
 def note_failure(error: BaseException, record: RequestRecord) -> Failure:

@@ -46,6 +46,7 @@ Code = Literal[
     "no_adapter_folder",
     "no_database",
     "no_experts",
+    "no_room",
     "not_found",
     "not_ready",
     "overloaded",
@@ -94,6 +95,7 @@ HTTP_STATUS: dict[Code, int] = {
     "client_closed_request": 499,  # nobody reads it; it is what logs and metrics show
     "internal_error": 500,
     "engine_failed": 503,
+    "no_room": 503,
     "not_ready": 503,
     "overloaded": 503,
     "shutting_down": 503,

@@ -47,6 +47,13 @@ class Settings(BaseSettings):
         "service does not start without it; `off`: there is none.",
     )
 
+    playground_max_bytes: int = Field(
+        2**30,
+        ge=2**20,
+        description="Most bytes of uploads and results that the playground keeps at once, of all visitors; each file "
+        "goes after an hour. Above: 503, and 413 for one that alone is larger.",
+    )
+
     api_keys_file: str | None = Field(
         None,
         description="File of API keys, one a line: `name:sha256-hex`, then options such as `:requests_per_minute=60"

@@ -1,7 +1,7 @@
 """The tab *Batch*: a file of comparisons as a batch of the service, watched until it has ended."""
 
 import asyncio
-import shutil
+import re
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -12,10 +12,12 @@ import gradio as gr
 import httpx
 
 from service.batches.schemas import BatchObject
+from service.errors import RefusalError
 from service.exchange import ServiceError, translate_failures
 from service.playground.batch_files import find_endpoint, read_failures, write_preferences
 from service.playground.calls import URL, Api, find_pause_seconds, require_success
 from service.playground.cards import render_error, render_note, render_pause, render_problems, render_progress
+from service.playground.uploads import UploadFolder
 from service.samples import Sample, write_batch_line
 
 _LOOK_EVERY_SECONDS = 0.5
@@ -34,18 +36,18 @@ _Shown = tuple[str, str, list[str] | None, str | None]
 
 
 class BatchTab:
-    """Builds the tab and answers its buttons. api: how the service is asked. folder: where results are put that can be
-    downloaded.
+    """Builds the tab and answers its buttons. api: how the service is asked. uploads: where results are put that can
+    be downloaded, as long as there is room.
     """
 
-    def __init__(self, api: Api, samples: tuple[Sample, ...], folder: Path) -> None:
+    def __init__(self, api: Api, samples: tuple[Sample, ...], uploads: UploadFolder) -> None:
         self._api = api
         self._samples = samples
-        self._folder = folder
+        self._uploads = uploads
 
     def build(self) -> None:
         """Lay the tab out, inside a Gradio block."""
-        batch_id = gr.State(None)
+        batch_id = gr.Textbox(visible="hidden")  # a State would make every open page keep a connection
         with gr.Row(elem_classes="vg-columns"):
             with gr.Column(scale=2, min_width=320):
                 file = gr.File(
@@ -77,20 +79,24 @@ class BatchTab:
         stop.click(self.cancel, [batch_id], None, api_visibility="private", show_progress="hidden")
 
     def _write_samples(self) -> str:
-        path = self._make_folder() / "samples.jsonl"
+        path = self._uploads.path / "samples.jsonl"
         path.write_text("".join(map(write_batch_line, self._samples)), "utf-8")
         return str(path)
 
     def _keep(self, path: Path) -> Path:
-        """A copy that Gradio does not sweep away while the batch runs; it is read again for the preference rows."""
-        return Path(shutil.copy(path, self._make_folder() / path.name))
+        """Another name for an upload, which stays when the visitor removes it; it is read again for the preference
+        rows.
+        """
+        name = self._make_folder() / path.name
+        name.hardlink_to(path)
+        return name
 
     def _make_folder(self) -> Path:
-        return Path(mkdtemp(dir=self._folder))
+        return Path(mkdtemp(dir=self._uploads.path))
 
     async def cancel(self, batch_id: str | None, request: gr.Request) -> None:
         """Cancel the batch that the page watches; one that has ended stays as it is."""
-        if batch_id is not None:
+        if batch_id is not None and re.fullmatch(r"\w+", batch_id):  # the page sends it, so it may be anything
             async with self._api.open_plain(request) as http:
                 await http.post(f"/v1/batches/{batch_id}/cancel")
 
@@ -121,7 +127,12 @@ class BatchTab:
                 async with self._api.open_plain(request) as http:
                     async for progress, problems, batch_id in self._watch(http, own):
                         yield progress, problems, hidden, batch_id
+                        own.touch()  # what is still needed is not swept
                     files = await self._fetch_results(http, batch_id, own) if batch_id else []
+        except RefusalError as error:
+            note = render_note("The results are not shown.", f"{error} They are kept: GET /v1/batches.", kind="error")
+            yield progress + note, problems, hidden, batch_id
+            return
         except ServiceError as error:
             yield render_error(error), "", hidden, None
             return
@@ -169,19 +180,24 @@ class BatchTab:
         return BatchObject.model_validate_json(answer.content)
 
     async def _fetch_results(self, http: httpx.AsyncClient, batch_id: str, path: Path) -> list[str]:
-        """Paths of the files to download."""
+        """Paths of the files to download. Raises RefusalError if there is no room for them."""
         batch = await _look(http, batch_id)
-        folder = self._make_folder()
-        files = []
-        for file_id, name in ((batch.output_file_id, "results.jsonl"), (batch.error_file_id, "errors.jsonl")):
-            if file_id is not None:
+        found = [
+            (file_id, name, require_success(await http.get(f"/v1/files/{file_id}")).json()["bytes"])
+            for file_id, name in ((batch.output_file_id, "results.jsonl"), (batch.error_file_id, "errors.jsonl"))
+            if file_id is not None
+        ]
+        has_preferences = batch.output_file_id is not None and batch.endpoint == "/v1/judge"
+        input_bytes = (await asyncio.to_thread(path.stat)).st_size if has_preferences else 0  # its pictures go along
+        most_bytes = sum(num_bytes for _, _, num_bytes in found) + input_bytes
+        async with self._uploads.reserve(most_bytes):
+            folder = self._make_folder()
+            for file_id, name, _ in found:
                 await _download(http, file_id, folder / name)
-                files.append(str(folder / name))
-        if batch.output_file_id is not None and batch.endpoint == "/v1/judge":
-            target = folder / "preferences.jsonl"
-            await asyncio.to_thread(write_preferences, path, folder / "results.jsonl", target)
-            files.append(str(target))
-        return files
+            if has_preferences:
+                await asyncio.to_thread(write_preferences, path, folder / "results.jsonl", folder / "preferences.jsonl")
+        names = (*(name for _, name, _ in found), *(["preferences.jsonl"] if has_preferences else ()))
+        return [str(folder / name) for name in names]
 
 
 def _render_state(batch: BatchObject, rate_per_second: float) -> str:

@@ -9,9 +9,28 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from starlette.requests import Request
+from starlette.types import Message, Receive
+
 from service.errors import RefusalError
 
 _MAX_DEPTH = 64
+
+
+async def check_files(request: Request, folders: Sequence[Path]) -> Receive:
+    """Read the body of a call and refuse it if it names files of others; else it can be received again."""
+    body = await request.body()
+    refuse_foreign_files(body, folders)
+    is_given = False
+
+    async def receive() -> Message:
+        nonlocal is_given
+        if is_given:
+            return await request.receive()
+        is_given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
 
 
 def refuse_foreign_files(body: bytes, folders: Sequence[Path]) -> None:

@@ -8,26 +8,29 @@ takes seconds.
 """
 
 import asyncio
-import contextlib
 import importlib
 import importlib.util
 import logging
 import os
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import parse_qs
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from genrm.errors import GenRMError
+from service.error_responses import list_failure_headers, note_failure
 from service.errors import RefusalError, StartError
 from service.keyring import Keyring
 from service.keys import ApiKey
 from service.playground.doorstep import render_loading, render_sign_in
-from service.playground.file_guard import refuse_foreign_files
+from service.playground.file_guard import check_files
+from service.playground.uploads import UploadFolder
 from service.playground.visitor import COOKIE, read_visitor_key
 from service.quota import Quotas
 from service.settings import Settings
@@ -47,22 +50,26 @@ _DOORSTEP_POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action '
 _MAX_FORM_BYTES = 4096
 _API = "/gradio_api/"
 _JOIN, _UPLOAD = f"{_API}queue/join", f"{_API}upload"
-_OPEN_FOLDERS = ("/assets/", "/static/", "/svelte/", f"{_API}heartbeat/", f"{_API}file=/")
+_OPEN_FOLDERS = ("/assets/", "/static/", "/svelte/", f"{_API}file=/")
 _OPEN_PATHS = frozenset(
     {"/", "/config", "/theme.css", "/favicon.ico", f"{_API}theme.css"}
     | {f"{_API}{name}" for name in ("info", "app_id", "startup-events", "upload", "upload_progress")}
     | {f"{_API}{name}" for name in ("queue/join", "queue/data", "cancel", "reset", "login_check")}
 )
 """What the page needs. The rest of Gradio (proxying, monitoring, deep links, saved runs, code editing) does not exist
-here."""
+here, nor do its heartbeats: each open page would keep a connection, and a browser has six for all of its pages."""
 
 _logger = logging.getLogger(__name__)
 
 
 class Page(Protocol):
-    """The built page: an application with a life. folders: where files lie that visitors may name."""
+    """The built page: an application with a life.
+
+    folders: where files lie that visitors may name. uploads: where uploads go.
+    """
 
     folders: Sequence[Path]
+    uploads: UploadFolder
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request below the page's path."""
@@ -98,12 +105,10 @@ class Playground:
         self._quotas = quotas
         self._page: Page | None = None
         self._has_failed = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping = asyncio.Event()
+        self._id = secrets.token_hex(8)
 
     async def start(self) -> None:
         """Build the page. One that cannot be built is a warning, or StartError where the settings insist on it."""
-        self._loop = asyncio.get_running_loop()
         try:
             page = await self._build(self._app, self._settings)
             await page.start()
@@ -118,11 +123,6 @@ class Playground:
             _logger.warning("There is no playground: it cannot be built. Set GENRM_PLAYGROUND=off.", exc_info=error)
             return
         self._page = page
-
-    def stop_waiting(self) -> None:
-        """End the connections that open pages keep only to show that they are open; others end with their answer."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._stopping.set)
 
     async def close(self) -> None:
         """Stop the page, if it was built."""
@@ -148,14 +148,15 @@ class Playground:
             raise RefusalError("not_found", "The playground could not be built; the service's log has the reason.")
         elif self._page is None:
             await _show(render_loading(self._describe_wait()), 503, retry=2)(scope, receive, send)
+        elif path == "/alive":  # which process an open page looks at, again and again
+            await JSONResponse({"id": self._id}, headers={"Cache-Control": "no-store"})(scope, receive, send)
         elif path == _JOIN:
-            receive = await _check_files(request, self._page.folders)
-            await self._pass_on(self._page, path, scope, receive, send)
-        elif path == _UPLOAD and key is not None:
-            with self._quotas.spend(key):
-                await self._pass_on(self._page, path, scope, receive, send)
+            receive = await check_files(request, self._page.folders)
+            await _pass_on(self._page, scope, receive, send)
+        elif path == _UPLOAD:
+            await self._take_upload(self._page, key, request, send)
         elif path in _OPEN_PATHS or path.startswith(_OPEN_FOLDERS):
-            await self._pass_on(self._page, path, scope, receive, send)
+            await _pass_on(self._page, scope, receive, send)
         else:
             raise RefusalError("not_found", "There is nothing here. The playground begins at /playground/.")
 
@@ -206,45 +207,33 @@ class Playground:
         response.delete_cookie(COOKIE, path=_find_cookie_path(request))
         return response
 
-    async def _pass_on(self, page: Page, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_policy(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), *_HEADERS]}
-            await send(message)
+    async def _take_upload(self, page: Page, key: ApiKey | None, request: Request, send: Send) -> None:
+        """Pass an upload on that the key may send and that there is room for.
 
-        if not path.startswith(f"{_API}heartbeat/"):
-            await page(scope, receive, send_with_policy)
-            return
-        answering = asyncio.ensure_future(page(scope, receive, send_with_policy))
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait({answering, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if answering.done():
-                await answering
+        One that does not say how long it is counts as the longest allowed.
+        """
+        declared = request.headers.get("content-length", "")
+        num_bytes = int(declared) if declared.isdecimal() else self._settings.max_file_bytes
+        async with AsyncExitStack() as taken:
+            try:
+                if key is not None:
+                    taken.enter_context(self._quotas.spend(key))
+                await taken.enter_async_context(page.uploads.reserve(num_bytes))
+            except RefusalError as refusal:  # the page shows the answer's body as it is, to a person
+                failure = note_failure(refusal, request.state.record)
+                response = PlainTextResponse(failure.message, failure.status, headers=list_failure_headers(failure))
+                await response(request.scope, request.receive, send)
                 return
-            answering.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await answering
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        finally:
-            answering.cancel()
-            stopping.cancel()
+            await _pass_on(page, request.scope, request.receive, send)
 
 
-async def _check_files(request: Request, folders: Sequence[Path]) -> Receive:
-    """Read the body of a call and refuse it if it names files of others; else it can be received again."""
-    body = await request.body()
-    refuse_foreign_files(body, folders)
-    is_given = False
+async def _pass_on(page: Page, scope: Scope, receive: Receive, send: Send) -> None:
+    async def send_with_policy(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), *_HEADERS]}
+        await send(message)
 
-    async def receive() -> Message:
-        nonlocal is_given
-        if is_given:
-            return await request.receive()
-        is_given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive
+    await page(scope, receive, send_with_policy)
 
 
 _HEADERS = (
@@ -262,6 +251,8 @@ async def import_and_build_page(app: ASGIApp, settings: Settings) -> Page:
     """
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_RUN_HISTORY": "False", "GRADIO_SSR_MODE": "False"}
     page = await asyncio.to_thread(importlib.import_module, "service.playground.page")
+    # Gradio imports this one at its first call, in the event loop, which then answers nobody for a second or more.
+    await asyncio.to_thread(importlib.import_module, "matplotlib.pyplot")
     built: Page = page.build_page(app, settings)
     return built
 

@@ -1,5 +1,4 @@
-"""How the page looks: a theme of system fonts, a style sheet for light and dark, and the script that tells a visitor
-when the service is gone. Nothing here names another host.
+"""How the page looks: a theme of system fonts, and a style sheet for light and dark. Nothing here names another host.
 
 Contrast is at least 4.5 to 1 for text; sizes are in `rem`, so that the page grows with the browser's font; columns fall
 below each other where there is no room.
@@ -71,67 +70,6 @@ CSS = """
 :root { --vg-info: #0072b2 } .dark { --vg-info: #56b4e9 }
 .dark .vg-meter span { background: #56b4e9 }
 :focus-visible { outline: 3px solid var(--vg-info) !important; outline-offset: 2px }
-"""
-
-HEAD = """
-<style>
-/* Outside Gradio's own element, where its style sheets do not reach. */
-#vg-gone { position: fixed; left: 0; right: 0; top: 0; z-index: 1000; background: #5c2b00; color: #fff;
-  padding: .6rem 1rem; font: 600 1rem/1.4 system-ui, sans-serif; text-align: center }
-#vg-gone button { color: #fff; text-decoration: underline; background: none; border: 0; font: inherit; cursor: pointer }
-</style>
-<script>
-(() => {
-  // Gradio's sample buttons hold a picture and no words; people who do not see it need some.
-  new MutationObserver(() => {
-    for (const gallery of document.querySelectorAll("[id$=-samples] .gallery")) {
-      gallery.querySelectorAll(".gallery-item:not([aria-label])").forEach((item) => {
-        item.setAttribute("aria-label", `Sample ${[...gallery.children].indexOf(item) + 1}`);
-      });
-    }
-  }).observe(document, { childList: true, subtree: true });
-  // Asks every few seconds whether the service is there, and whether it is the one that this page came from.
-  const base = new URL(".", window.location.href);
-  let born = null, isGone = false;
-  const show = (text, canReload) => {
-    let banner = document.getElementById("vg-gone");
-    if (!banner) {
-      banner = document.createElement("div");
-      banner.id = "vg-gone";
-      banner.setAttribute("role", "alert");
-      document.body.append(banner);
-    }
-    banner.textContent = text;
-    if (canReload) {
-      const button = document.createElement("button");
-      button.textContent = "Load the page again";
-      button.onclick = () => window.location.reload();
-      banner.append(" ", button);
-    }
-  };
-  const look = async () => {
-    try {
-      const answer = await fetch(new URL("gradio_api/app_id", base), { cache: "no-store" });
-      if (!answer.ok) throw new Error(String(answer.status));
-      const id = (await answer.json()).app_id;
-      if (born === null) born = id;
-      if (id !== born) {
-        show("The service was restarted. What you entered is still here; load the page again to go on.", true);
-      } else if (isGone) {
-        document.getElementById("vg-gone")?.remove();
-      }
-      isGone = false;
-    } catch {
-      isGone = true;
-      show("The service does not answer. It may be restarting; this page looks for it every few seconds. What you " +
-        "entered is still here.", false);
-    }
-  };
-  look();
-  setInterval(() => { if (!document.hidden) look(); }, 4000);
-  document.documentElement.lang = "en";
-})();
-</script>
 """
 
 

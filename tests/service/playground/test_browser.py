@@ -17,10 +17,10 @@ import httpx
 import pytest
 from PIL import Image
 
+from genrm.engines.fake import FakeEngine
 from service.samples import load_shipped_samples, write_batch_line
 
 if TYPE_CHECKING:
-    from genrm.engines.fake import FakeEngine
     from tests.service.conftest import LiveServer, Serve
     from tests.service.playground.conftest import OpenPage, Visit
 
@@ -138,7 +138,18 @@ def test_a_pdf_named_png_gets_the_api_s_message(fake_server: LiveServer, open_pa
     press_judge(visit)
     visit.wait_for_text("#judge-verdict", "judged by its content")
     assert "no PNG, JPEG, WebP or GIF" in visit.read("#judge-verdict")
+    image = visit.page.locator("#judge-image img")
+    assert image.evaluate("image => image.complete && image.naturalWidth > 0")  # else it is the browser's broken sign
+    assert (image.get_attribute("src") or "").startswith("data:image/svg+xml")
+    assert image.get_attribute("alt") == "A file that this browser cannot show as a picture"
     visit.take_screenshot("judge-bad-file")
+    visit.page.locator("#judge-samples button").nth(1).click()
+    visit.page.wait_for_function(
+        "document.querySelector('#judge-image img').src.endsWith('.png')"
+        " && document.querySelector('#judge-image img').alt === 'The image to judge about'"
+    )
+    press_judge(visit)
+    wait_for_verdict(visit)
 
 
 def test_a_picture_over_the_limit_gets_the_api_s_message(fake_server: LiveServer, open_page: OpenPage) -> None:
@@ -280,6 +291,111 @@ def test_a_page_whose_server_restarts_says_so(serve: Serve, open_page: OpenPage)
         visit.page.locator("#judge-run").wait_for()
         press_judge(visit)
         wait_for_verdict(visit)
+
+
+@pytest.mark.parametrize(("name", "width"), [("wide", 1280), ("zoom-200", 640), ("phone", 360)])
+def test_the_banner_hides_nothing(fake_server: LiveServer, open_page: OpenPage, name: str, width: int) -> None:
+    visit = open_page(fake_server, viewport={"width": width, "height": 720})
+    page = visit.page
+    page.route("**/playground/alive", lambda route: route.abort())
+    visit.wait_for_text("#vg-gone", "does not answer")
+    visit.take_screenshot(f"banner-{name}")
+    banner, heading = page.locator("#vg-gone").bounding_box(), page.locator(".vg-head h1").bounding_box()
+    assert banner is not None
+    assert heading is not None
+    assert banner["y"] == 0
+    assert banner["y"] + banner["height"] <= heading["y"]
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+    page.locator("#judge-question textarea").focus()  # comes into sight, and not under the banner
+    stuck, focused = page.locator("#vg-gone").bounding_box(), page.locator("#judge-question textarea").bounding_box()
+    assert stuck is not None
+    assert focused is not None
+    assert stuck["y"] == 0
+    assert focused["y"] >= stuck["height"]
+    page.unroute("**/playground/alive")
+    page.locator("#vg-gone").wait_for(state="detached")
+    assert page.evaluate("document.documentElement.style.scrollPaddingTop") == ""
+
+
+def test_many_pages_of_one_browser_work_side_by_side(fake_server: LiveServer, open_page: OpenPage) -> None:
+    visit = open_page(fake_server)
+    pages = [visit.page, *(visit.page.context.new_page() for _ in range(7))]  # a browser has six connections for all
+    asked: list[str] = []
+    for page in pages[1:]:
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{fake_server.url}/playground/")
+        page.locator("#judge-run").wait_for()
+    pages[-1].locator("#judge-run").click()
+    pages[-1].locator("#judge-verdict .vg-orders").wait_for()
+    assert not [url for url in asked if "heartbeat" in url]
+    assert visit.errors == []
+
+
+def test_a_page_that_is_loaded_again_fetches_no_script_again(fake_server: LiveServer, open_page: OpenPage) -> None:
+    visit = open_page(fake_server)
+    look = """() => performance.getEntriesByType("resource").filter(each => each.name.includes("/assets/"))
+        .map(each => each.transferSize)"""
+    visit.page.wait_for_load_state("networkidle")
+    assert sum(visit.page.evaluate(look)) > 100_000
+    visit.page.reload()
+    visit.page.locator("#judge-run").wait_for()
+    visit.page.wait_for_load_state("networkidle")
+    sizes = visit.page.evaluate(look)
+    assert len(sizes) > 20
+    assert sum(sizes) == 0
+
+
+def count_judged(server: LiveServer) -> int:
+    """Judgements that were answered."""
+    series = httpx.get(f"{server.url}/metrics").text.splitlines()
+    name = 'genrm_request_duration_seconds_count{route="/v1/judge"'
+    lines = [line for line in series if line.startswith(name)]
+    return sum(int(float(line.rpartition(" ")[2])) for line in lines)
+
+
+def test_a_page_that_is_closed_ends_what_it_asked_for(serve: Serve, open_page: OpenPage) -> None:
+    with serve(FakeEngine(delay_seconds=1), playground="on") as server:
+        visit = open_page(server)
+        go_to(visit, "audit")
+        visit.page.locator("#audit-run").click()
+        visit.wait_for_text("#audit-progress", "of 12 rows")
+        visit.page.close()
+        time.sleep(3)  # those that ran end
+        num_judged = count_judged(server)
+        time.sleep(3)
+        assert 0 < num_judged < 12
+        assert count_judged(server) == num_judged
+
+
+def test_a_file_over_its_limit_is_told_where_it_is_chosen(serve: Serve, open_page: OpenPage) -> None:
+    with serve(playground="on", max_file_bytes=2**19) as server:
+        visit = open_page(server)
+        go_to(visit, "batch")
+        file: Any = {"name": "large.jsonl", "mimeType": "text/plain", "buffer": b"x" * 2**20}
+        visit.page.locator("#batch-file input[type=file]").set_input_files(file)
+        visit.wait_for_text("body", 'exceed the maximum allowed size of 512.0 Kb: "large.jsonl"')
+        visit.take_screenshot("batch-file-too-large")
+
+
+def test_a_full_playground_says_so_where_a_file_is_chosen(serve: Serve, open_page: OpenPage) -> None:
+    with serve(playground="on", playground_max_bytes=2**20, max_file_bytes=2**19) as server:
+        visit = open_page(server)
+        go_to(visit, "batch")
+        statuses = []
+        for number in range(3):
+            file: Any = {"name": f"{number}.jsonl", "mimeType": "text/plain", "buffer": str(number).encode() * 400_000}
+            with visit.page.expect_response(lambda answer: "/upload?" in answer.url) as caught:
+                visit.page.locator("#batch-file input[type=file]").set_input_files(file)
+            statuses.append(caught.value.status)
+            if number < 2:
+                visit.page.locator("#batch-file .file-preview").wait_for()
+                visit.page.locator("#batch-file").get_by_label("Clear").click()
+                visit.page.locator("#batch-file [data-testid=upload-text], #batch-file button").first.wait_for()
+        assert statuses == [200, 200, 503]
+        visit.wait_for_text("body", "the playground holds 800,000 of 1,048,576 allowed.")
+        visit.take_screenshot("batch-no-room")
+        assert '"error"' not in visit.read("body")
 
 
 def test_where_keys_are_wanted_nothing_is_to_be_had_without_one(serve: Serve, open_page: OpenPage) -> None:

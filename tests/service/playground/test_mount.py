@@ -18,6 +18,7 @@ from service.client import AsyncClient
 from service.errors import StartError
 from service.playground import mount
 from service.playground.transport import InProcessTransport
+from service.playground.uploads import UploadFolder
 from service.playground.visitor import COOKIE
 from service.schemas import CritiqueDelta, JudgeResponse
 from service.settings import Settings, load_settings
@@ -33,6 +34,9 @@ class PlainPage:
 
     folders = (Path(__file__).parent.resolve(),)
 
+    def __init__(self, uploads: UploadFolder) -> None:
+        self.uploads = uploads
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with the path."""
         await PlainTextResponse(scope["path"])(scope, receive, send)
@@ -45,12 +49,12 @@ class PlainPage:
 
 
 @pytest.fixture
-def plain_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page without Gradio, so that these tests need none of it."""
+def plain_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A page without Gradio, so that these tests need none of it. Its uploads go into `tmp_path`."""
 
     async def build(app: ASGIApp, settings: Settings) -> PlainPage:
-        del app, settings
-        return PlainPage()
+        del app
+        return PlainPage(UploadFolder(tmp_path, settings.playground_max_bytes))
 
     monkeypatch.setattr(application, "import_and_build_page", build)
     monkeypatch.setattr(mount, "is_installed", lambda: True)
@@ -87,7 +91,7 @@ async def test_no_other_host_may_take_part(open_app: OpenApp) -> None:
         *("monitoring", "docs", "openapi.json", "login"),
         *("gradio_api/proxy=https://example.com", "gradio_api/runs", "gradio_api/deep_link", "gradio_api/vibe-edit"),
         *("gradio_api/file=https://example.com/x.png", "gradio_api/file=http://127.0.0.1/x"),
-        *("gradio_api/dev/reload", "gradio_api/openapi.json"),
+        *("gradio_api/dev/reload", "gradio_api/openapi.json", "gradio_api/heartbeat/x"),
     ],
 )
 @pytest.mark.usefixtures("plain_page")
@@ -291,3 +295,60 @@ async def test_uploads_count_against_the_key(open_app: OpenApp) -> None:
         http.headers["Authorization"] = "Bearer sesame-key-of-alice"
         statuses = [(await http.post("/playground/gradio_api/upload", content=b"x")).status_code for _ in range(2)]
     assert statuses == [200, 429]
+
+
+UPLOAD = "/playground/gradio_api/upload"
+MIB = 2**20
+
+
+@pytest.mark.usefixtures("plain_page")
+async def test_a_full_playground_takes_no_more_and_says_when_it_will(open_app: OpenApp, tmp_path: Path) -> None:
+    (tmp_path / "held").write_bytes(bytes(MIB - 1000))
+    async with open_app(playground="on", playground_max_bytes=MIB) as http:
+        assert (await http.post(UPLOAD, content=bytes(1000))).status_code == 200
+        answer = await http.post(UPLOAD, content=bytes(1001))
+        assert answer.status_code == 503
+        assert answer.headers["content-type"].startswith("text/plain")  # the page shows it as it is
+        for part in ("1,001 bytes", "holds 1,047,576 of 1,048,576", "60 minutes", "GENRM_PLAYGROUND_MAX_BYTES"):
+            assert part in answer.text
+        assert 'reason="no_room"' in (await http.get("/metrics")).text
+        assert 3500 < int(answer.headers["retry-after"]) <= 3602
+        (tmp_path / "held").unlink()
+        assert (await http.post(UPLOAD, content=bytes(1001))).status_code == 200
+
+
+@pytest.mark.usefixtures("plain_page")
+async def test_an_upload_that_will_never_have_room_is_told_so(open_app: OpenApp) -> None:
+    async with open_app(playground="on", playground_max_bytes=MIB) as http:
+        answer = await http.post(UPLOAD, content=bytes(MIB + 1))
+    assert answer.status_code == 413
+    for part in ("1,048,577 bytes", "1,048,576 in all", "GENRM_PLAYGROUND_MAX_BYTES"):
+        assert part in answer.text
+
+
+@pytest.mark.usefixtures("plain_page")
+async def test_an_upload_that_does_not_say_its_length_needs_room_for_the_longest(open_app: OpenApp) -> None:
+    async def pour() -> AsyncIterator[bytes]:
+        yield b"x"
+
+    async with open_app(playground="on", playground_max_bytes=MIB, max_file_bytes=2 * MIB) as http:
+        assert (await http.post(UPLOAD, content=pour())).status_code == 413
+    async with open_app(playground="on", playground_max_bytes=2 * MIB, max_file_bytes=MIB) as http:
+        assert (await http.post(UPLOAD, content=pour())).status_code == 200
+
+
+@pytest.mark.usefixtures("plain_page")
+async def test_an_upload_over_its_own_limit_names_the_setting_of_files(open_app: OpenApp) -> None:
+    async with open_app(playground="on", max_file_bytes=MIB) as http:
+        answer = await http.post(UPLOAD, content=bytes(2 * MIB))
+    assert answer.status_code == 413
+    assert "raise GENRM_MAX_FILE_BYTES" in answer.json()["error"]["message"]
+
+
+async def test_an_open_page_can_ask_which_process_it_looks_at(keyed: httpx.AsyncClient) -> None:
+    assert (await keyed.get("/playground/alive")).status_code == 401
+    keyed.headers["Authorization"] = "Bearer sesame-key-of-alice"
+    answers = [await keyed.get("/playground/alive") for _ in range(2)]
+    assert answers[0].json() == answers[1].json()
+    assert len(answers[0].json()["id"]) == 16
+    assert answers[0].headers["cache-control"] == "no-store"
