@@ -4,6 +4,7 @@ Gradio is imported here and in the tabs only, so that a service without the extr
 """
 
 import asyncio
+import logging
 import os
 import tempfile
 from contextlib import AsyncExitStack
@@ -38,7 +39,9 @@ _QUEUE_SECONDS = 0.02
 there."""
 _PROGRESS_SECONDS = 1.0
 """How often Gradio looks for progress bars, of which the page has none of Gradio's."""
+_WARM_UP_SECONDS = 30.0
 _HASHED, _NAMED, _FILES = "/assets/", "/static/", "/gradio_api/file="
+_logger = logging.getLogger(__name__)
 _GRADIO = Path(gr.__file__).parent / "templates" / "frontend"
 
 
@@ -121,14 +124,20 @@ class GradioPage:
         self._folder.cleanup()
 
     async def _warm_up(self) -> None:
-        """Load the page, and press *Judge* with nothing entered."""
+        """Load the page, and press *Judge* with nothing entered. Where that fails, the first visitor waits."""
         number = next(number for number, each in self._blocks.fns.items() if each.name == "judge")
         call = {"data": [None, "", "", ""], "fn_index": number, "session_hash": "warm-up"}
         transport = InProcessTransport(self._holder)
-        async with httpx.AsyncClient(base_url=f"http://localhost{PATH}", transport=transport, timeout=60) as http:
-            (await http.get("/")).raise_for_status()
-            (await http.post("/gradio_api/queue/join", json=call)).raise_for_status()
-            (await http.get("/gradio_api/queue/data", params={"session_hash": "warm-up"})).raise_for_status()
+        try:
+            async with (
+                asyncio.timeout(_WARM_UP_SECONDS),
+                httpx.AsyncClient(base_url=f"http://localhost{PATH}", transport=transport) as http,
+            ):
+                (await http.get("/")).raise_for_status()
+                (await http.post("/gradio_api/queue/join", json=call)).raise_for_status()
+                (await http.get("/gradio_api/queue/data", params={"session_hash": "warm-up"})).raise_for_status()
+        except (httpx.HTTPError, TimeoutError) as error:
+            _logger.warning("The playground could not be warmed up: %r. Its first visitor will wait longer.", error)
 
 
 def _keep_answer(send: Send, caching: str) -> Send:
