@@ -14,6 +14,8 @@ from genrm.types import Verdict
 from training.evaluation.report import Report
 from training.evaluation.scoring import find_confidences, make_outcome, measure_behaviour, prefer_shorter, score
 from training.evaluation.setup import Setup, keep_judged
+from training.html_report.evaluated import leave_report_page
+from training.html_report.judged import choose_judged
 from training.plots import draw_reliability
 from training.sources import Pair
 from training.statistics import (
@@ -46,6 +48,7 @@ async def run_bench(setup: Setup, *, blank: bool = True) -> Report:
     draw_reliability(
         report.details["reliability"], setup.output / "reliability.png", title=f"Reliability, ECE {ece:.3f}"
     )
+    leave_report_page(report, setup.output, lambda: choose_judged(judged, verdicts, lambda place: _tell(judged[place])))
     return report
 
 
@@ -67,6 +70,11 @@ def fill_report(report: Report, pairs: Sequence[Pair], verdicts: Sequence[Verdic
         "ties": sum(verdict.status == "tie" for verdict in verdicts),
         "abstained": sum(verdict.status == "abstained" for verdict in verdicts),
     }
+
+
+def _tell(pair: Pair) -> dict[str, str]:
+    """What the pocket world knows of a pair beside its label."""
+    return {"Kind": str(pair.record["kind"]), "Kind of error": str(pair.record["error_kind"])}
 
 
 def _score_all(pairs: Sequence[Pair], verdicts: Sequence[Verdict]) -> list[float]:

@@ -61,6 +61,7 @@ def bench(
     from pocket.bench import run_bench
     from training.evaluation.judges import JudgeChoice, open_judge
     from training.evaluation.setup import Setup
+    from training.html_report.page import name_page
 
     part = _parse_split(split)
     if mode not in ("critique", "fast"):
@@ -75,7 +76,7 @@ def bench(
         concurrency=concurrency,
     )
     typer.echo(asyncio.run(run_bench(setup, blank=blank)).render())
-    typer.echo(f"Written to {setup.output}")
+    typer.echo(f"Written to {setup.output}{name_page(setup.output)}")
 
 
 @app.command("bench-expert")

@@ -1,7 +1,8 @@
 """The commands `vl-genrm eval …` and `vl-genrm calibrate`: how good judges and policies are, how sure a judge may be.
 
-Only the standard library and typer are imported at the top. Every command writes `report.json`, `report.txt` and
-plots into `--output`, keeps each verdict as soon as there is one, and goes on from there when it is run again.
+Only the standard library and typer are imported at the top. Every command writes `report.json`, `report.txt`,
+plots and the page `report.html` into `--output`, keeps each verdict as soon as there is one, and goes on from there
+when it is run again.
 """
 
 import asyncio
@@ -71,9 +72,9 @@ def vlrewardbench(
 
     setup = _make_setup(given)
     if outputs is not None:
-        typer.echo(rescore_outputs(setup, outputs, allow_subset=allow_subset).render())
+        _say(rescore_outputs(setup, outputs, allow_subset=allow_subset), output)
         return
-    _run(evaluate_vlrewardbench(setup, allow_subset=allow_subset, text_only=text_only))
+    _run(evaluate_vlrewardbench(setup, allow_subset=allow_subset, text_only=text_only), output)
 
 
 @app.command()
@@ -97,7 +98,7 @@ def hallucination(
     given = {**locals(), "experts": "evidence"}
     from training.evaluation.hallucination import evaluate_hallucination
 
-    _run(evaluate_hallucination(_make_setup(given)))
+    _run(evaluate_hallucination(_make_setup(given)), output)
 
 
 @app.command("best-of-n")
@@ -127,7 +128,7 @@ def best_of_n(
     from genrm.ranking import STRATEGIES
     from training.evaluation.best_of_n import evaluate_best_of_n
 
-    _run(evaluate_best_of_n(_make_setup(given), strategies=STRATEGIES if strategy == "all" else (strategy,)))
+    _run(evaluate_best_of_n(_make_setup(given), strategies=STRATEGIES if strategy == "all" else (strategy,)), output)
 
 
 @app.command()
@@ -153,7 +154,7 @@ def audit(
     given = dict(locals())
     from training.evaluation.audit import audit as audit_judge
 
-    _run(audit_judge(_make_setup(given), num_samples=num_samples))
+    _run(audit_judge(_make_setup(given), num_samples=num_samples), output)
 
 
 @app.command()
@@ -218,9 +219,9 @@ def policy(
         },
     )
     choice = read_settings(EngineChoice, {"model": model, "adapter": adapter, "url": engine_url})
-    typer.echo(measure_policy(choice, settings, output, seed=seed).render())
+    _say(measure_policy(choice, settings, output, seed=seed), output)
     if others:
-        typer.echo(compare_policies({**others, name: output}, output, seed=seed).render())
+        _say(compare_policies({**others, name: output}, output, seed=seed), output / "comparison")
 
 
 def calibrate(
@@ -247,7 +248,7 @@ def calibrate(
 
     weights = Path(adapter or model or judge_folder())
     beside = weights if url is None and engine_url is None and weights.is_dir() else None
-    _run(calibrate_judge(_make_setup(given, use_calibration=False), beside=beside))
+    _run(calibrate_judge(_make_setup(given, use_calibration=False), beside=beside), output)
     typer.echo(f"Saved calibration.json in {output}" + (f" and beside the weights in {beside}" if beside else ""))
 
 
@@ -289,5 +290,12 @@ def _split_label(given: str, own: str) -> tuple[str, Path]:
     return label, Path(folder)
 
 
-def _run(evaluation: "Coroutine[Any, Any, Report]") -> None:
-    typer.echo(asyncio.run(evaluation).render())
+def _run(evaluation: "Coroutine[Any, Any, Report]", output: Path) -> None:
+    _say(asyncio.run(evaluation), output)
+
+
+def _say(report: "Report", folder: Path) -> None:
+    """Print a report, and where its page is."""
+    from training.html_report.page import name_page
+
+    typer.echo(report.render() + name_page(folder))

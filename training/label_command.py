@@ -74,6 +74,7 @@ def label(
     with resumable():
         from functools import partial
 
+        from training.html_report.page import name_page
         from training.jobs.run_folder import RunFolder
         from training.labelling.label import JudgeSection, LabelConfig, label_here, run
         from training.labelling.ray_cluster import RayOptions
@@ -104,5 +105,5 @@ def label(
             result = run(config, folder, label_here if runner == "local" else partial(label_on_ray, options))
     typer.echo(
         f"{result['num_pairs']:,} pairs judged, {result['num_kept']:,} kept in {output / 'dpo'}. Counts and plots: "
-        f"{output / 'README.md'}"
+        f"{output / 'README.md'}{name_page(output)}"
     )

@@ -63,3 +63,6 @@ async def test_the_benchmark_runs_on_any_engine_and_writes_its_files(tmp_path: P
     assert written["sections"]["baselines"][BLANK]["num"] == 8  # a quarter
     assert BLANK in report.render()
     assert (tmp_path / "reliability.png").stat().st_size > 1000
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("<article ") == 20
+    assert "Kind of error" in page

@@ -24,6 +24,8 @@ from training.evaluation.report import Report
 from training.evaluation.scoring import count_words, find_confidences, make_outcome, measure_accuracy, measure_behaviour
 from training.evaluation.setup import Setup, keep_judged
 from training.evaluation.styles import STYLES
+from training.html_report.evaluated import leave_report_page
+from training.html_report.judged import choose_judged
 from training.plots import draw_bars, draw_reliability
 from training.sources import Pair
 from training.statistics import (
@@ -76,6 +78,7 @@ async def audit(setup: Setup, *, num_samples: int = 5) -> Report:
     report.save(setup.output)
     draw_reliability(bins, setup.output / "reliability.png", title="Reliability")
     _draw(report, setup)
+    leave_report_page(report, setup.output, lambda: choose_judged(pairs, kept))
     return report
 
 

@@ -13,15 +13,18 @@ Run: `vl-genrm eval best-of-n 'pocket:held-out?n=100&candidates=16' --output res
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tqdm import tqdm
 
-from genrm.ranking import Strategy, rank
+from genrm.ranking import Ranking, Strategy, rank
 from training.evaluation.judging import Judging, gather_or_cancel, without_images
 from training.evaluation.report import Report
 from training.evaluation.setup import Setup
+from training.html_report.cases import Group
+from training.html_report.evaluated import leave_report_page
+from training.html_report.ranked import RankedQuestion, choose_ranked
 from training.plots import draw_lines
 from training.sources import Example, Pair, RowError, Skipped, log_skipped, read_examples
 from training.statistics import bootstrap_difference, bootstrap_mean, share_with_interval
@@ -41,10 +44,14 @@ class Contest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Picks:
-    """Quality of what each line picks, by name, per N; and the judgements each strategy took."""
+    """Quality of what each line picks, by name, per N; and the judgements each strategy took.
+
+    ranking: of all candidates, by the first strategy.
+    """
 
     qualities: Mapping[int, Mapping[str, float]]
     num_judgements: Mapping[int, Mapping[str, int]]
+    ranking: Ranking
 
 
 async def evaluate_best_of_n(setup: Setup, *, strategies: Sequence[Strategy]) -> Report:
@@ -101,6 +108,12 @@ async def evaluate_best_of_n(setup: Setup, *, strategies: Sequence[Strategy]) ->
         title=f"Best of N, {len(picks)} questions",
         log2=True,
     )
+
+    def choose() -> list[Group]:
+        judged = [(contest, pick) for contest, pick in zip(whole, found, strict=True) if pick is not None]
+        return choose_ranked([_tell(contest, pick, judging) for contest, pick in judged])
+
+    leave_report_page(report, setup.output, choose, headline=(f"best candidate chosen, N = {largest}", strategies[0]))
     return report
 
 
@@ -156,6 +169,7 @@ async def _pick(
 
     qualities: dict[int, dict[str, float]] = {}
     num_judgements: dict[int, dict[str, int]] = {}
+    rankings: list[Ranking] = []
     try:
         for size in reversed(sizes):
             known = contest.qualities[:size]
@@ -163,13 +177,31 @@ async def _pick(
             num_judgements[size] = {}
             for strategy in strategies:
                 ranking = await rank(size, compare, strategy=strategy)
+                rankings.append(ranking)
                 qualities[size][strategy] = known[ranking.best]
                 num_judgements[size][strategy] = ranking.num_judgements
     except RowError:
         return None
     finally:
         await asyncio.gather(*asked.values(), return_exceptions=True)
-    return _Picks(qualities=qualities, num_judgements=num_judgements)
+    return _Picks(qualities=qualities, num_judgements=num_judgements, ranking=rankings[0])
+
+
+def _tell(contest: Contest, pick: _Picks, judging: Judging) -> RankedQuestion:
+    """A question as the page shows it."""
+    num = len(pick.ranking.scores)
+    told = RankedQuestion(
+        example=contest.example,
+        texts=contest.texts[:num],
+        qualities=contest.qualities[:num],
+        strategy=pick.ranking.strategy,
+        chosen=pick.ranking.best,
+        chances=pick.ranking.win_probabilities(),
+        verdict=None,
+    )
+    if told.chosen == told.best:
+        return told
+    return replace(told, verdict=judging.find(_as_pair(contest, *sorted((told.chosen, told.best)))))
 
 
 def _as_pair(contest: Contest, i: int, j: int) -> Pair:

@@ -18,6 +18,8 @@ from genrm.calibration import write_calibration
 from genrm.types import Verdict
 from training.evaluation.report import Report
 from training.evaluation.setup import Setup, keep_judged
+from training.html_report.evaluated import leave_report_page
+from training.html_report.judged import choose_judged
 from training.plots import draw_reliability
 from training.sources import Pair
 from training.statistics import bootstrap_calibration_error, bootstrap_mean, reliability_bins
@@ -53,6 +55,7 @@ async def calibrate(setup: Setup, *, beside: Path | None) -> Report:
         draw_reliability(bins, setup.output / f"reliability-{name}.png", title=f"Reliability {name} calibration")
     report.counts = {"temperature": round(temperature, 4), "pairs": len(log_odds)}
     report.save(setup.output)
+    leave_report_page(report, setup.output, lambda: choose_judged(judged, kept))
     notes = {"source": setup.source, "pairs": len(log_odds), "ECE before and after": [
         round(report.sections[name]["ECE"]["value"], 4) for name in ("before", "after")
     ]}  # fmt: skip

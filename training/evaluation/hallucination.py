@@ -8,7 +8,7 @@ paired.
 Run: `vl-genrm eval hallucination pocket:held-out --output results`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from genrm.evidence import find_better_supported
@@ -16,6 +16,8 @@ from genrm.types import Verdict
 from training.evaluation.report import Report
 from training.evaluation.scoring import score
 from training.evaluation.setup import Setup, keep_judged
+from training.html_report.evaluated import leave_report_page
+from training.html_report.judged import choose_judged
 from training.plots import draw_bars
 from training.sources import Pair
 from training.statistics import bootstrap_difference, bootstrap_mean, share_with_interval
@@ -60,6 +62,12 @@ async def evaluate_hallucination(setup: Setup) -> Report:
     report.save(setup.output)
     bars = {name: {"accuracy": estimate} for name, estimate in report.sections["accuracy"].items()}
     draw_bars(bars, setup.output / "accuracy.png", ylabel="accuracy", title=report.title, reference=0.5)
+    leave_report_page(
+        report,
+        setup.output,
+        lambda: choose_judged(judged, aided, lambda place: _tell(place, scores)),
+        headline=("accuracy", "judge and experts"),
+    )
     return report
 
 
@@ -67,6 +75,12 @@ def score_experts(pair: Pair, verdict: Verdict) -> float:
     """1 if the better response is better supported, 0 if the other one is, 0.5 if neither."""
     preferred = find_better_supported(verdict.evidence)
     return 0.5 if preferred is None else float(preferred == pair.label)
+
+
+def _tell(place: int, scores: Mapping[str, Sequence[float]]) -> dict[str, str]:
+    """Whether those who are compared with judge and experts were right about a pair."""
+    words = {1.0: "right", 0.5: "undecided", 0.0: "wrong"}
+    return {name.capitalize(): words[scores[name][place]] for name in ("judge alone", "experts alone")}
 
 
 def _score_all(pairs: Sequence[Pair], verdicts: Sequence[Verdict]) -> list[float]:

@@ -77,6 +77,10 @@ class Judging:
 
             return await gather_or_cancel(one(pair) for pair in pairs)
 
+    def find(self, pair: Pair) -> Verdict | None:
+        """The verdict of a pair with the usual options, if it was judged before."""
+        return self._known.get(_make_key(pair, self.options, blank=False))
+
     async def verdict(self, pair: Pair, options: JudgeOptions | None = None, *, blank: bool = False) -> Verdict | None:
         """The verdict of one pair; None if it is skipped. Arguments and errors as for `verdicts`."""
         options = self.options if options is None else options

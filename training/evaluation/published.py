@@ -20,9 +20,9 @@ from training.sources import Pair, Skipped
 from training.tables import SourceError
 
 
-def read_outputs(path: Path, pairs: Sequence[Pair]) -> tuple[list[Outcome], list[Skipped]]:
-    """Outcomes of the pairs that the file has, and the pairs that it lacks. Raises SourceError for a file or line that
-    is not of the form above.
+def read_outputs(path: Path, pairs: Sequence[Pair]) -> tuple[list[Pair], list[Outcome], list[Skipped]]:
+    """The pairs that the file has, their outcomes, and the pairs that it lacks. Raises SourceError for a file or line
+    that is not of the form above.
     """
     votes: dict[tuple[str, ...], list[tuple[bool, int | None]]] = {}
     try:
@@ -39,14 +39,15 @@ def read_outputs(path: Path, pairs: Sequence[Pair]) -> tuple[list[Outcome], list
                 "It needs id, query, response, meta.random_number and meta.filter_number."
             ) from None
         votes.setdefault(key, []).append((exchanged, answer))
-    outcomes, missing = [], []
+    known, outcomes, missing = [], [], []
     for pair in pairs:
         found = votes.get(_make_key(pair.id, pair.question, [pair.response_a, pair.response_b]))
         if found is None:
             missing.append(Skipped(id=pair.id, reason=f"{path.name} has no output for it."))
         else:
+            known.append(pair)
             outcomes.append(_make_outcome(pair, found))
-    return outcomes, missing
+    return known, outcomes, missing
 
 
 def _read_vote(row: Mapping[str, Any]) -> tuple[tuple[str, ...], bool, int | None]:

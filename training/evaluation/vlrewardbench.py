@@ -29,6 +29,8 @@ from training.evaluation.scoring import (
     prefer_shorter,
 )
 from training.evaluation.setup import Setup, keep_judged
+from training.html_report.evaluated import leave_report_page
+from training.html_report.judged import choose_judged, choose_outcomes
 from training.plots import draw_bars, draw_reliability
 from training.sources import Pair
 from training.statistics import bootstrap_calibration_error, bootstrap_mean, reliability_bins
@@ -72,6 +74,7 @@ async def evaluate_vlrewardbench(setup: Setup, *, allow_subset: bool = False, te
     report.save(setup.output)
     draw_reliability(bins, setup.output / "reliability.png", title="Reliability on VL-RewardBench")
     _draw(report, setup.output)
+    leave_report_page(report, setup.output, lambda: choose_judged(judged, kept))
     return report
 
 
@@ -82,12 +85,13 @@ def rescore_outputs(setup: Setup, outputs: Path, *, allow_subset: bool = False) 
     found = setup.read_pairs()
     pairs = [replace(pair, group=find_group(pair.id)) for pair in found.rows]
     _check_counts(pairs, allow_subset=allow_subset)
-    outcomes, missing = read_outputs(outputs, pairs)
+    found_pairs, outcomes, missing = read_outputs(outputs, pairs)
     settings = {"source": setup.source, "outputs": outputs.name, "seed": setup.seed}
     report = Report(title="VL-RewardBench, published outputs", settings=settings, skipped=[*found.skipped, *missing])
     _fill(report, outcomes, pairs, seed=setup.seed)
     report.save(setup.output)
     _draw(report, setup.output)
+    leave_report_page(report, setup.output, lambda: choose_outcomes(list(zip(found_pairs, outcomes, strict=True))))
     return report
 
 

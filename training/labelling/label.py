@@ -24,6 +24,7 @@ from genrm.judge import JudgeOptions
 from genrm.types import Comparison
 from training.evaluation.judges import JudgeChoice, PairJudge, open_judge
 from training.evaluation.judging import gather_or_cancel
+from training.html_report.labelled import leave_label_page
 from training.jobs.config import JobConfig, Section
 from training.jobs.run_folder import RunFolder
 from training.labelling.candidates import Candidates, CandidateTable
@@ -197,7 +198,9 @@ def run(config: LabelConfig, folder: RunFolder, runner: Runner = label_here) -> 
             f"None of the {table.num_rows:,} rows of {config.source} could be judged; the log says why for the first "
             "ones. Name the fields and the folder of the images as the message says."
         )
-    return write_summary(folder, fates, config.keep, folder.result_of(JUDGE))
+    result = write_summary(folder, fates, config.keep, folder.result_of(JUDGE))
+    leave_label_page(folder.path, result, table, rows_per_shard=config.rows_per_shard)
+    return result
 
 
 def refuse_other_judge(folder: RunFolder, described: object) -> None:

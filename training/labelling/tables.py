@@ -20,7 +20,7 @@ VERDICTS = "verdicts"
 _DPO_TEXTS = ("id", SOURCE_ROW, "verdict", "evidence_chosen", "evidence_rejected", "judge")
 _VERDICT_TEXTS = (
     *("id", SOURCE_ROW, "question", "response_a", "response_b", "status", "reason", "preferred", "critique"),
-    *("evidence_a", "evidence_b", "dropped_because", "judge"),
+    *("readings", "evidence_a", "evidence_b", "dropped_because", "judge"),
 )
 _VERDICT_NUMBERS = ("probability_a", "margin", "confidence", "label_mass")
 _VERDICT_FLAGS = ("consistent", "expert_conflict")
@@ -67,6 +67,7 @@ def make_verdict_row(row: Candidates, one: Labelled, reason: str | None, judge: 
         "consistent": verdict.consistent,
         "expert_conflict": verdict.expert_conflict,
         "critique": verdict.critique,
+        "readings": json.dumps([reading.model_dump(mode="json") for reading in verdict.readings]),
         "evidence_a": json.dumps(evidence["A"]),
         "evidence_b": json.dumps(evidence["B"]),
         "dropped_because": reason,

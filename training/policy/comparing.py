@@ -10,6 +10,7 @@ from pathlib import Path
 
 from genrm.errors import GenRMError
 from training.evaluation.report import Report
+from training.html_report.evaluated import leave_report_page
 from training.jobs.files import read_json
 from training.plots import draw_bars, draw_differences
 from training.policy.figures import Parts, estimate_difference, estimate_ratio
@@ -48,6 +49,7 @@ def compare_policies(folders: Mapping[str, Path], output: Path, *, seed: int = 0
         report.sections[f"{label} - {first}"] = known
     report.save(output / "comparison")
     _draw(report, list(folders), output / "comparison")
+    leave_report_page(report, output / "comparison", headline=(f"{others[0][0]} - {first}", "") if others else ("", ""))
     return report
 
 

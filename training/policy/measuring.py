@@ -6,6 +6,7 @@ image by image. A job that trains a policy calls `evaluate_policy`; `vl-genrm ev
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from pydantic import Field
 
 from training.engines import EngineChoice
 from training.evaluation.report import Report
+from training.html_report.answered import AnsweredQuestion, choose_answered
+from training.html_report.evaluated import leave_report_page
 from training.jobs.environment import describe_environment
 from training.jobs.files import read_json, write_json
 from training.jobs.plan import PlannedStep
@@ -20,11 +23,11 @@ from training.jobs.processes import is_first_process, wait_for
 from training.policy.answers import says_the_same
 from training.policy.asking import Answers, describe_policy, open_answers
 from training.policy.captions import ChairBy, check_captions, choose_truth
-from training.policy.chair import check_by_objects, count_objects, measure_captions
+from training.policy.chair import CaptionCheck, check_by_objects, count_objects, measure_captions
 from training.policy.figures import Ratio
 from training.policy.judged import ReferenceJudge, judge_answers, measure_judged
 from training.policy.pictures import draw_figures
-from training.policy.pope import SAMPLINGS, PopeAnswer, measure_pope
+from training.policy.pope import SAMPLINGS, PopeAnswer, measure_pope, parse_answer
 from training.policy.questions import Question, Task
 from training.policy.selection import PolicyQuestions, choose_questions
 from training.sources import Skipped
@@ -35,6 +38,16 @@ OVERALL = "overall"
 
 Figures = dict[str, dict[str, dict[str, Ratio]]]
 """By task, section and name."""
+
+
+@dataclass(kw_only=True, slots=True)
+class _Counted:
+    """What answers come to. checks: of captions, by image. scores: of a judge, by question."""
+
+    figures: Figures = field(default_factory=dict)
+    skipped: list[Skipped] = field(default_factory=list)
+    checks: dict[str, CaptionCheck] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
 
 
 class PolicyMeasuring(PolicyQuestions):
@@ -76,18 +89,20 @@ def measure_policy(choice: EngineChoice, settings: PolicyMeasuring, folder: Path
     sources = settings.model_dump(mode="json", include={"source", "pope", "images"})
     answers = open_answers(choice, folder, max_tokens=settings.max_tokens, sources=sources)
     answers.ask([question for asked in chosen.questions.values() for question in asked])
-    figures, skipped = _count_all(chosen.questions, answers, settings, folder)
+    counted = _count_all(chosen.questions, answers, settings, folder)
+    figures = counted.figures
     write_json(folder / SCORES, {_join(*path): ratio.parts for path, ratio in _walk(figures)})
     report = Report(
         title="Policy",
         settings={**told_settings(choice, settings, seed), "environment": describe_environment()},
         counts=_count_answers(chosen.questions, answers),
-        skipped=[*chosen.skipped, *answers.skipped, *skipped],
+        skipped=[*chosen.skipped, *answers.skipped, *counted.skipped],
     )
     for path, ratio in _walk(figures):
         report.sections.setdefault(_join(*path[:2]), {})[path[2]] = ratio.estimate(seed=seed)
     report.save(folder)
     draw_figures(_nest(report.sections), folder)
+    leave_report_page(report, folder, lambda: choose_answered(_tell_all(chosen.questions, answers, counted)))
     return report
 
 
@@ -106,15 +121,16 @@ def plan_policy(settings: PolicyMeasuring, choice: EngineChoice, *, name: str) -
 
 def _count_all(
     questions: Mapping[Task, Sequence[Question]], answers: Answers, settings: PolicyMeasuring, folder: Path
-) -> tuple[Figures, list[Skipped]]:
-    figures: Figures = {}
-    skipped: list[Skipped] = []
+) -> _Counted:
+    counted = _Counted()
+    figures = counted.figures
     for task, asked in questions.items():
         answered = [(question, answer.text) for question in asked if (answer := answers.find(question)) is not None]
         if task == "qa":
             figures["qa"] = _count_exact(answered) | _count_open_ended(answered)
             if settings.judge is not None:
-                scores, skipped = judge_answers(answered, settings.judge, folder)
+                scores, counted.skipped = judge_answers(answered, settings.judge, folder)
+                counted.scores = {question.id: score for question, score in scores}
                 figures["qa"] |= measure_judged(
                     scores, [question.id for question, text in answered if _errs(question, text)]
                 )
@@ -122,9 +138,51 @@ def _count_all(
             figures["pope"] = _count_pope(answered)
         else:
             checks = check_captions(answered, by=settings.chair_by, expert=settings.expert)
+            counted.checks = dict(checks)
             truth = choose_truth([question for question, _ in answered], settings.chair_by)
             figures["captions"] = {f"by {truth}": measure_captions(checks)}
-    return figures, skipped
+    return counted
+
+
+def _tell_all(
+    questions: Mapping[Task, Sequence[Question]], answers: Answers, counted: _Counted
+) -> list[AnsweredQuestion]:
+    """All answers as the page shows them."""
+    told = []
+    for task, asked in questions.items():
+        for question in asked:
+            if (answer := answers.find(question)) is not None:
+                is_right, because = _assess(task, question, answer.text, counted.checks)
+                told.append(
+                    AnsweredQuestion(
+                        task=task,
+                        question=question,
+                        answer=answer.text,
+                        is_cut=answer.is_cut,
+                        is_right=is_right,
+                        because=because,
+                        judged=counted.scores.get(question.id) if task == "qa" else None,
+                    )
+                )
+    return told
+
+
+def _assess(task: Task, question: Question, text: str, checks: Mapping[str, CaptionCheck]) -> tuple[bool | None, str]:
+    """Whether an answer is right by the measure of its task, None where there is none, and why."""
+    if task == "pope":
+        said = parse_answer(text)
+        return said == question.label, f"counts as {said}; {question.label} is right"
+    if task == "captions":
+        check = checks.get(question.image)
+    elif not question.is_open_ended:
+        return not _errs(question, text), "" if _errs(question, text) else "says the same as the reference"
+    else:
+        check = None if question.objects is None else check_by_objects(text, count_objects(question.objects))
+        if check is not None:
+            return 0 < check.num_claims == check.num_true, f"{check.num_true} of {check.num_claims} statements are true"
+    if check is None:
+        return None, ""
+    return not check.absent, f"names {', '.join(check.absent)}, not there" if check.absent else "names nothing absent"
 
 
 def _errs(question: Question, text: str) -> bool:

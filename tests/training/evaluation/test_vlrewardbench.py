@@ -62,7 +62,7 @@ async def test_the_report_has_table_plots_and_strict_json(make_setup: MakeSetup,
     await evaluate_vlrewardbench(make_setup(verdict="first"), allow_subset=True, text_only=True)
     folder = tmp_path / "output"
     assert {path.name for path in folder.iterdir()} == {
-        "accuracy.png", "judge.json", "reliability.png", "report.json", "report.txt", "verdicts.jsonl"
+        "accuracy.png", "judge.json", "reliability.png", "report.html", "report.json", "report.txt", "verdicts.jsonl"
     }  # fmt: skip
     record = json.loads((folder / "report.json").read_text(), parse_constant=pytest.fail)
     assert record["settings"]["judge"]["model"] == "fake"

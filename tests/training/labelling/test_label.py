@@ -226,4 +226,6 @@ def test_the_command_labels_and_says_what_it_did(tmp_path: Path, capsys: pytest.
     with pytest.raises(SystemExit) as end:
         cli.main(["label", str(path), "--output", str(tmp_path / "out"), "--min-margin", "0.2"])
     assert end.value.code == 0
-    assert "1 pairs judged, 1 kept" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 pairs judged, 1 kept" in said
+    assert f"Page with figures, plots and examples: {tmp_path / 'out' / 'report.html'}" in said
