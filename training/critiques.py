@@ -41,7 +41,7 @@ from training.jobs.run_folder import RESULT, RunFolder
 from training.losses import learning_weight
 from training.prompts import CritiqueStyle, guide
 from training.samples import Sample, shows_evidence, sightings_of, to_sample
-from training.sources import Pair, RowError, Skipped, log_skipped, read_own_pairs, read_pairs
+from training.sources import Pair, RowError, Skipped, count_pairs, log_skipped, read_own_pairs
 from training.statistics import share_with_interval
 from training.tables import SourceError
 from training.text_scoring import TextScorer
@@ -351,7 +351,7 @@ def _summarise(folder: RunFolder) -> dict[str, Any]:
 
 
 def _plan(config: CritiqueConfig) -> Plan:
-    num = config.limit or len(read_pairs(config.pairs).rows)
+    num = config.limit or count_pairs(config.pairs)
     readings = 2 * num * (config.per_order + 1)
     detail = f"{num:,} pairs, both orders, {config.per_order} critiques and one unaided reading each"
     return Plan(

@@ -17,7 +17,7 @@ from training.jobs.config import Section
 from training.jobs.files import read_json, write_json
 from training.jobs.plan import PlannedStep
 from training.jobs.processes import is_first_process, wait_for
-from training.sources import Pair, read_pairs
+from training.sources import Pair, count_pairs, read_pairs
 from training.statistics import bootstrap_calibration_error, share_with_interval
 from training.tables import SourceError
 
@@ -57,7 +57,7 @@ def measure(choice: EngineChoice, settings: Measuring, folder: Path) -> dict[str
 
 def plan_measuring(settings: Measuring, choice: EngineChoice, *, name: str) -> PlannedStep:
     """One measurement: every pair in both orders."""
-    num = settings.limit or len(read_pairs(settings.pairs, images=settings.images).rows)
+    num = settings.limit or count_pairs(settings.pairs, images=settings.images)
     seconds = 2 * num / choice.readings_per_second
     return PlannedStep(name=name, detail=f"{num:,} pairs", num_tokens=600 * num, seconds=seconds)
 

@@ -16,7 +16,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -112,6 +112,21 @@ def read_examples(source: str, *, images: Path | None = None, limit: int | None 
 def read_pairs(source: str, *, images: Path | None = None, limit: int | None = None) -> Rows[Pair]:
     """Labelled comparisons of a source, in its order; arguments as for `read_examples`."""
     return _read(source, _make_pair, images=images, limit=limit)
+
+
+def count_examples(source: str, *, images: Path | None = None) -> int:
+    """How many questions a source has, for a plan: read once in a process, however many of its steps ask."""
+    return _count(read_examples, source, images)
+
+
+def count_pairs(source: str, *, images: Path | None = None) -> int:
+    """The same for labelled comparisons."""
+    return _count(read_pairs, source, images)
+
+
+@cache
+def _count(read: Callable[..., Rows[Any]], source: str, images: Path | None) -> int:
+    return len(read(source, images=images).rows)
 
 
 def read_own_pairs(source: str, *, limit: int | None = None) -> list[Pair]:

@@ -28,7 +28,7 @@ from training.jobs.processes import is_first_process, wait_for
 from training.jobs.run_folder import RESULT, RunFolder
 from training.jobs.training_state import TrainingWatch
 from training.preferences.vl_genrm import NoPairsError, with_own_ids
-from training.sources import read_examples
+from training.sources import count_examples, read_examples
 from training.tables import SourceError
 
 _SHARES = {1: 1.0, 2: 0.2, 3: 0.15}
@@ -114,7 +114,7 @@ def _finish(
 
 def _plan(config: IpaConfig) -> Plan:
     """All rounds, as if a fixed share of the items were hard."""
-    num_items = config.limit or len(read_examples(config.source, images=config.images).rows)
+    num_items = config.limit or count_examples(config.source, images=config.images)
     steps: list[PlannedStep] = []
     for number in range(1, config.rounds + 1):
         if number > 1:

@@ -40,7 +40,7 @@ from training.jobs.processes import is_first_process, wait_for
 from training.jobs.run_folder import RESULT, RunFolder
 from training.preference_rows import write_preference_rows
 from training.preferences.vl_genrm import Experts, NoPairsError, open_panel, with_own_ids
-from training.sources import SOURCE_ROW, Example, read_examples
+from training.sources import SOURCE_ROW, Example, count_examples, read_examples
 from training.vapr.balance import Balance, choose_dropped
 from training.vapr.editors import Editor, EditorChoice
 from training.vapr.limits import Limits, open_counter
@@ -293,7 +293,7 @@ def _keep_balanced(folder: RunFolder, shard: str) -> None:
 
 
 def _plan(config: VaprConfig) -> Plan:
-    num_rows = config.limit or len(read_examples(config.source, images=config.images).rows)
+    num_rows = config.limit or count_examples(config.source, images=config.images)
     num_pairs = num_rows * config.pairs_per_row
     asks_editor, asks_verifier = config.editor.kind in ("model", "endpoint"), config.verifier.kind == "model"
     replies = num_pairs * config.editor.candidates * asks_editor

@@ -44,7 +44,7 @@ from training.preferences.card import write_card
 from training.preferences.editing import RuleEditor
 from training.preferences.filters import Outcome, check_pair
 from training.preferences.repetition import Identity, SeenRows, identify, words_of
-from training.sources import SOURCE_ROW, Example, RowError, Skipped, log_skipped, read_examples
+from training.sources import SOURCE_ROW, Example, RowError, Skipped, count_examples, log_skipped, read_examples
 
 DATA = "data"
 _SECONDS_PER_ROW = 0.04
@@ -366,7 +366,7 @@ def _write_shard(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _plan(config: PreferenceConfig) -> Plan:
-    num_rows = config.limit or len(read_examples(config.source, images=config.images).rows)
+    num_rows = config.limit or count_examples(config.source, images=config.images)
     per_row = config.sampled.per_row
     detail = f"{num_rows:,} rows: {per_row} sampled answers, {config.edits_per_row} edits each"
     num_answers = num_rows * per_row
