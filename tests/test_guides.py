@@ -190,9 +190,9 @@ def test_settings_and_kinds_of_errors_that_a_guide_names_exist(guide: Path) -> N
     assert {name[6:].lower() for name in re.findall(r"GENRM_[A-Z_]+", text)} <= set(Settings.model_fields)
     for statuses, row in re.findall(r"^\| ([\d, ]+) \|([^|]*)\|", text, re.MULTILINE):
         codes = re.findall(r"`(\w+)`", row)
-        assert {HTTP_STATUS[code] for code in codes} == {int(status) for status in statuses.split(",")}, row  # type: ignore[index] # a wrong one is a KeyError
+        assert {HTTP_STATUS[code] for code in codes} == {int(status) for status in statuses.split(",")}, row
     for status, code in re.findall(r"\b(\d{3}) `(\w+)`", text):
-        assert HTTP_STATUS[code] == int(status)  # type: ignore[index] # the same
+        assert HTTP_STATUS[code] == int(status)
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)

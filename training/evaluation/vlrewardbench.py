@@ -53,7 +53,7 @@ async def evaluate_vlrewardbench(setup: Setup, *, allow_subset: bool = False, te
     with grey pictures. Raises SourceError if the groups have other sizes than the benchmark's.
     """
     found = setup.read_pairs()
-    pairs = [replace(pair, group=find_group(pair.id)) for pair in found.rows]
+    pairs = _group(found.rows, allow_subset=allow_subset)
     _check_counts(pairs, allow_subset=allow_subset)
     async with setup.judging() as judging:
         verdicts = await judging.verdicts(pairs, title="judge")
@@ -83,7 +83,7 @@ def rescore_outputs(setup: Setup, outputs: Path, *, allow_subset: bool = False) 
     and if the file is not understood.
     """
     found = setup.read_pairs()
-    pairs = [replace(pair, group=find_group(pair.id)) for pair in found.rows]
+    pairs = _group(found.rows, allow_subset=allow_subset)
     _check_counts(pairs, allow_subset=allow_subset)
     found_pairs, outcomes, missing = read_outputs(outputs, pairs)
     settings = {"source": setup.source, "outputs": outputs.name, "seed": setup.seed}
@@ -93,6 +93,11 @@ def rescore_outputs(setup: Setup, outputs: Path, *, allow_subset: bool = False) 
     _draw(report, setup.output)
     leave_report_page(report, setup.output, lambda: choose_outcomes(list(zip(found_pairs, outcomes, strict=True))))
     return report
+
+
+def _group(pairs: Sequence[Pair], *, allow_subset: bool) -> list[Pair]:
+    """The pairs in the benchmark's groups; rows of others, which a subset may be, keep the group that they name."""
+    return [replace(pair, group=(pair.group if allow_subset else None) or find_group(pair.id)) for pair in pairs]
 
 
 def _check_counts(pairs: Sequence[Pair], *, allow_subset: bool) -> None:

@@ -58,6 +58,16 @@ async def test_other_rows_than_the_benchmark_s_are_refused_unless_allowed(make_s
     assert (await evaluate_vlrewardbench(make_setup(), allow_subset=True)).counts["judged"] == 24
 
 
+async def test_rows_of_other_data_keep_the_group_that_they_name(make_setup: MakeSetup, rows_file: Path) -> None:
+    rows = [json.loads(line) for line in rows_file.read_text().splitlines()]
+    named = [json.dumps(row | {"group": "counting"} if number < 4 else row) for number, row in enumerate(rows)]
+    rows_file.write_text("\n".join(named) + "\n")
+    report = await evaluate_vlrewardbench(make_setup(), allow_subset=True)
+    assert report.counts["counting"] == 4
+    with pytest.raises(SourceError, match="general 4, hallucination 12, reasoning 8"):
+        await evaluate_vlrewardbench(make_setup())
+
+
 async def test_the_report_has_table_plots_and_strict_json(make_setup: MakeSetup, tmp_path: Path) -> None:
     await evaluate_vlrewardbench(make_setup(verdict="first"), allow_subset=True, text_only=True)
     folder = tmp_path / "output"
