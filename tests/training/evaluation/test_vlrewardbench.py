@@ -21,6 +21,13 @@ def value(report: Report, section: str, name: str = "overall (micro)") -> float:
     return report.sections[section][name]["value"]
 
 
+def name_groups(rows_file: Path) -> None:
+    """Give the first four rows a group of their own."""
+    rows = [json.loads(line) for line in rows_file.read_text().splitlines()]
+    named = [json.dumps(row | {"group": "counting"} if number < 4 else row) for number, row in enumerate(rows)]
+    rows_file.write_text("\n".join(named) + "\n")
+
+
 @pytest.mark.parametrize(
     ("row_id", "group"),
     [
@@ -59,9 +66,7 @@ async def test_other_rows_than_the_benchmark_s_are_refused_unless_allowed(make_s
 
 
 async def test_rows_of_other_data_keep_the_group_that_they_name(make_setup: MakeSetup, rows_file: Path) -> None:
-    rows = [json.loads(line) for line in rows_file.read_text().splitlines()]
-    named = [json.dumps(row | {"group": "counting"} if number < 4 else row) for number, row in enumerate(rows)]
-    rows_file.write_text("\n".join(named) + "\n")
+    name_groups(rows_file)
     report = await evaluate_vlrewardbench(make_setup(), allow_subset=True)
     assert report.counts["counting"] == 4
     with pytest.raises(SourceError, match="general 4, hallucination 12, reasoning 8"):
