@@ -13,6 +13,9 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["GENRM_DATABASE_URL"] = "none"
 # Building the page takes a second of every application; the playground's own tests ask for it.
 os.environ["GENRM_PLAYGROUND"] = "off"
+# Several processes run the tests: each has one core, since threads that wait for a core stall those that have one.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A machine that is busy with something else is no defect.
 settings.register_profile("no-deadline", deadline=None)
