@@ -241,6 +241,7 @@ def read_values(file: Path) -> dict[str, float | None]:
 
 
 @needs_judge
+@pytest.mark.alone
 @pytest.mark.slow
 def test_an_overloaded_service_refuses_with_a_reason_and_does_not_fall(tmp_path: Path) -> None:
     out = tmp_path / "report.json"
@@ -252,6 +253,7 @@ def test_an_overloaded_service_refuses_with_a_reason_and_does_not_fall(tmp_path:
 
 
 @needs_judge
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_stopped_service_loses_nothing(tmp_path: Path) -> None:
     out = tmp_path / "report.json"
@@ -260,6 +262,7 @@ def test_a_stopped_service_loses_nothing(tmp_path: Path) -> None:
 
 
 @needs_judge
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_soaked_service_answers_everything_and_is_drawn(tmp_path: Path) -> None:
     out, png = tmp_path / "report.json", tmp_path / "soak.png"
@@ -271,6 +274,7 @@ def test_a_soaked_service_answers_everything_and_is_drawn(tmp_path: Path) -> Non
 
 
 @needs_judge
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_fuzzed_service_keeps_its_temper(tmp_path: Path) -> None:
     out = tmp_path / "report.json"
