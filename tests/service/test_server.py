@@ -62,7 +62,7 @@ with open_port(settings.host, settings.port) as listener:
     metrics_url = format_url(metrics) if metrics else None
     if kind == "stuck":
         typer.echo(f"loading at {url} (metrics: {metrics_url} )")
-    app = create_app(settings, lambda *_: engines[kind])
+    app = create_app(settings, lambda *_: engines[kind], lambda *_: None)
     try:
         run_server(app, settings, listener, lambda life: typer.echo(life.describe_start(url, metrics_url)), metrics)
     except GenRMError as error:
