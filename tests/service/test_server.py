@@ -201,7 +201,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.02)
+        time.sleep(0.1)
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_process_with_its_message(start: Start) -> None:
