@@ -2,6 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# All tests are run by two processes, chosen ones by one, which starts sooner. See docs/design/tests.md.
+TEST_PROCESSES ?= 2
+
+# Byte code is kept, whatever the shell says: without it every process compiles the sources of PyTorch anew, in 15 seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check bench
@@ -15,7 +20,7 @@ run: $(VENV)/.installed ## Serve the shipped judge on http://127.0.0.1:8000 (ARG
 	$(BIN)/vl-genrm serve $(ARGS)
 
 test: $(VENV)/.installed-dev ## Run the tests (ARGS="-k verdict" to choose)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses $(TEST_PROCESSES) --dist worksteal)
 
 check: $(VENV)/.installed-dev ## Formatting, lint, types and layers
 	$(BIN)/ruff format --check

@@ -71,6 +71,8 @@ def overload(service: RunningService, plan: Plan, num_clients: int, *, times: fl
         address=plan.address, folder=plan.folder, seconds=max(plan.seconds, seconds / 3), num_clients=num_clients
     )
     at_capacity = measure_capacity(run_apart(run_closed_loop, closed), num_clients)
+    if not at_capacity.rate:
+        sys.exit(f"Nothing was answered within {closed.seconds:g} s at capacity. Give more --step-seconds.")
     rate = times * at_capacity.rate
     say(f"at capacity: {at_capacity.rate:.1f} answers/s, p99 {at_capacity.p99_ms or 0:.0f} ms; now {rate:.0f}/s")
     with service.watch(min(1.0, seconds / 10)) as held:

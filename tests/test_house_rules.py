@@ -25,7 +25,8 @@ def python_files(*folders: str) -> list[Path]:
 
 def texts() -> Iterator[tuple[str, str]]:
     """Relative name and contents of every text file that belongs to the project."""
-    top_level = [path for path in ROOT.iterdir() if path.is_file()]
+    # `.git` is a file in a second work tree
+    top_level = [path for path in ROOT.iterdir() if path.is_file() and path.name != ".git"]
     folders = (*PACKAGES, "tests", "bench", "docs", "docker", "helm", ".ci")
     below = [path for folder in folders for path in (ROOT / folder).rglob("*")]
     for path in sorted(top_level + below):

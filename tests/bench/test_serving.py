@@ -54,7 +54,7 @@ def pairs(tmp_path: Path) -> Path:
 def url() -> Iterator[str]:
     """A live service on the fake engine."""
     settings = load_settings(shutdown_timeout_seconds=5)
-    app = create_app(settings, lambda *_: FakeEngine())
+    app = create_app(settings, lambda *_: FakeEngine(), lambda *_: None)
     ready = threading.Event()
     with open_port("127.0.0.1", 0) as listener:
         server = JudgeServer(app, settings, on_ready=lambda _: ready.set())

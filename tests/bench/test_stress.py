@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from bench import drain, fuzz, overload, soak
-from bench.load_loops import Capacity, Exchange, Load, choose_capacity, measure_capacity, read_code
+from bench.load_loops import Capacity, Exchange, Load, Plan, choose_capacity, measure_capacity, read_code
 from bench.raw_http import Answer, AnswerReader, ConnectionPool
-from bench.running_service import Figure, Sample, finish
+from bench.running_service import Figure, RunningService, Sample, finish
+from bench.serving import Server
 from genrm.shipped import judge_folder
 
 needs_judge = pytest.mark.skipif(
@@ -233,7 +234,23 @@ def test_a_missed_figure_is_the_exit_status_and_in_the_report(
     assert "MISSED" in capsys.readouterr().out
 
 
+def test_a_service_that_answers_nothing_has_no_capacity_to_exceed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(overload, "run_apart", lambda *_: Load(exchanges=[], seconds=3, cpu_share=0))
+    plan = Plan(address=("127.0.0.1", 9), folder=tmp_path, seconds=3)
+    service = RunningService(server=Server(url="", start_seconds=None, process=None), settings={}, log=tmp_path / "log")
+    with pytest.raises(SystemExit, match=r"Nothing was answered within 3 s.*--step-seconds"):
+        overload.overload(service, plan, 1, times=10, seconds=3)
+
+
 # --- one short run of each --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def without_experts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The services that scripts start load no vision experts, which their figures do not need."""
+    monkeypatch.setenv("GENRM_EXPERTS", "none")
 
 
 def read_values(file: Path) -> dict[str, float | None]:
@@ -241,6 +258,8 @@ def read_values(file: Path) -> dict[str, float | None]:
 
 
 @needs_judge
+@pytest.mark.usefixtures("without_experts")
+@pytest.mark.alone
 @pytest.mark.slow
 def test_an_overloaded_service_refuses_with_a_reason_and_does_not_fall(tmp_path: Path) -> None:
     out = tmp_path / "report.json"
@@ -252,6 +271,8 @@ def test_an_overloaded_service_refuses_with_a_reason_and_does_not_fall(tmp_path:
 
 
 @needs_judge
+@pytest.mark.usefixtures("without_experts")
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_stopped_service_loses_nothing(tmp_path: Path) -> None:
     out = tmp_path / "report.json"
@@ -260,6 +281,8 @@ def test_a_stopped_service_loses_nothing(tmp_path: Path) -> None:
 
 
 @needs_judge
+@pytest.mark.usefixtures("without_experts")
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_soaked_service_answers_everything_and_is_drawn(tmp_path: Path) -> None:
     out, png = tmp_path / "report.json", tmp_path / "soak.png"
@@ -271,6 +294,7 @@ def test_a_soaked_service_answers_everything_and_is_drawn(tmp_path: Path) -> Non
 
 
 @needs_judge
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_fuzzed_service_keeps_its_temper(tmp_path: Path) -> None:
     out = tmp_path / "report.json"

@@ -114,7 +114,7 @@ def send_traffic(url: str) -> None:
             client.judge(SAMPLES / rows[0]["image"], question="", a=a, b=b)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitored]:
     """`vl-genrm serve` and Prometheus, both on loopback ports, after two rounds of traffic that are scraped apart."""
     program = shutil.which("prometheus")

@@ -122,7 +122,7 @@ async def test_waiting_for_the_model_raises_what_kept_it_from_loading() -> None:
 
 
 async def test_from_the_stop_signal_on_nothing_new_is_taken(make_body: MakeBody) -> None:
-    app = create_app(load_settings(), lambda *_: FakeEngine())
+    app = create_app(load_settings(), lambda *_: FakeEngine(), lambda *_: None)
     transport = httpx.ASGITransport(app)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://x") as client:
         await app.state.lifecycle.wait_until_loaded()

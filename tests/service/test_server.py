@@ -62,7 +62,7 @@ with open_port(settings.host, settings.port) as listener:
     metrics_url = format_url(metrics) if metrics else None
     if kind == "stuck":
         typer.echo(f"loading at {url} (metrics: {metrics_url} )")
-    app = create_app(settings, lambda *_: engines[kind])
+    app = create_app(settings, lambda *_: engines[kind], lambda *_: None)
     try:
         run_server(app, settings, listener, lambda life: typer.echo(life.describe_start(url, metrics_url)), metrics)
     except GenRMError as error:
@@ -201,7 +201,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.02)
+        time.sleep(0.1)
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_process_with_its_message(start: Start) -> None:

@@ -115,6 +115,15 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return Run(tmp_path, monkeypatch)
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One that has run with the usual settings, for tests that only read what it left in `run`."""
+    with pytest.MonkeyPatch.context() as patch:
+        run = Run(tmp_path_factory.mktemp("finished"), patch)
+        run()
+    return run
+
+
 def states(output: Path) -> dict[str, str]:
     lines = [json.loads(line) for line in (output / "items.jsonl").read_text().splitlines()]
     return {line["id"]: line["state"] for line in lines}
@@ -129,16 +138,16 @@ def say(message: list[dict[str, Any]]) -> str:
     return str(message[-1]["content"][-1]["text"])
 
 
-def test_items_pass_in_the_round_that_their_kind_takes(run: Run) -> None:
-    found = states(run())
+def test_items_pass_in_the_round_that_their_kind_takes(finished: Run) -> None:
+    found = states(finished.folder / "run")
     assert {found[f"{kind} 0"] for kind in ("easy", "mixed")} == {"passed in round 1"}
     assert {found[f"second {number}"] for number in range(4)} == {"passed in round 2"}
     assert {found[f"third {number}"] for number in range(4)} == {"passed in round 3"}
     assert {found[f"never {number}"] for number in range(4)} == {"still hard"}
 
 
-def test_what_passed_is_preferred_to_what_failed_and_every_pair_says_where_it_comes_from(run: Run) -> None:
-    output = run()
+def test_what_passed_is_preferred_to_what_failed_and_every_pair_says_where_it_comes_from(finished: Run) -> None:
+    output = finished.folder / "run"
     found = rows(output)
     assert {say(row["chosen"]) for row in found} == {RIGHT}
     assert {say(row["rejected"]) for row in found} == {WRONG}
@@ -160,8 +169,8 @@ def test_what_passed_is_preferred_to_what_failed_and_every_pair_says_where_it_co
     assert result["pass_rate"]["round 2"]["contrastive"]["value"] == pytest.approx(1 / 3)
 
 
-def test_pairs_of_feedback_are_about_one_response_and_ask_as_the_reviser_is_asked(run: Run) -> None:
-    found = rows(run(), "feedback")
+def test_pairs_of_feedback_are_about_one_response_and_ask_as_the_reviser_is_asked(finished: Run) -> None:
+    found = rows(finished.folder / "run", "feedback")
     assert found
     for row in found:
         assert say(row["prompt"]).endswith("Criticise the response.")
@@ -170,18 +179,20 @@ def test_pairs_of_feedback_are_about_one_response_and_ask_as_the_reviser_is_aske
         assert (row["chosen_led_to"], row["rejected_led_to"]) == (RIGHT, WRONG)
 
 
-def test_generator_and_reviser_are_trained_between_rounds_on_what_the_rounds_before_gave(run: Run) -> None:
-    output = run()
+def test_generator_and_reviser_are_trained_between_rounds_on_what_the_rounds_before_gave(finished: Run) -> None:
+    output = finished.folder / "run"
     first = rows(output)
-    assert [(entry["output"].name, entry["start"]) for entry in run.trained] == [
+    assert [(entry["output"].name, entry["start"]) for entry in finished.trained] == [
         ("generator-1", None), ("reviser", None),
     ]  # fmt: skip
-    assert {pair.record["round"] for pair in run.trained[0]["pairs"]} == {"1"}
-    assert len(run.trained[0]["pairs"]) == sum(row["round"] == "1" for row in first)
-    assert all("Criticise" in pair.question for pair in run.trained[1]["pairs"])
-    by_models = {name and Path(name).name for name, text in run.asked if "second" in text}
+    assert {pair.record["round"] for pair in finished.trained[0]["pairs"]} == {"1"}
+    assert len(finished.trained[0]["pairs"]) == sum(row["round"] == "1" for row in first)
+    assert all("Criticise" in pair.question for pair in finished.trained[1]["pairs"])
+    by_models = {name and Path(name).name for name, text in finished.asked if "second" in text}
     assert by_models == {None, "generator-1", "reviser"}
-    assert not [text for name, text in run.asked if name and "easy" in text], "what passed is not asked about again"
+    assert not [text for name, text in finished.asked if name and "easy" in text], (
+        "what passed is not asked about again"
+    )
 
 
 @pytest.mark.parametrize(("start", "adapters"), [("base", {None}), ("previous", {None, "generator-1", "reviser"})])
@@ -230,8 +241,8 @@ def test_without_contrastive_samples_no_picture_is_perturbed(run: Run) -> None:
     assert not (output / "perturbations.png").exists()
 
 
-def test_the_report_shows_states_pass_rates_and_lengths(run: Run) -> None:
-    output = run()
+def test_the_report_shows_states_pass_rates_and_lengths(finished: Run) -> None:
+    output = finished.folder / "run"
     page = (output / "README.md").read_text()
     assert "| still hard | 12 | 8 | 4 |" in page
     for name in ("items", "pass-rates", "perturbations", "lengths"):

@@ -120,7 +120,9 @@ class TestWaiting:
         assert len(requests) == 3
         assert timed.waited_seconds > 0
 
-    @pytest.mark.parametrize("retry_after", ["0", email.utils.formatdate(time.time() - 9, usegmt=True)])
+    @pytest.mark.parametrize(
+        "retry_after", ["0", email.utils.formatdate(time.time() - 9, usegmt=True)], ids=["seconds", "date"]
+    )
     async def test_the_server_says_how_long_to_wait(self, retry_after: str) -> None:
         handler, _ = answer_in_turn(write(503, {}, retry_after=retry_after))
         async with connect(handler, backoff_seconds=3600) as connection:  # would never end if it were waited for

@@ -47,12 +47,13 @@ class Replica:
         """Start, and return when it is ready."""
         self._process = subprocess.Popen(self._command, stderr=subprocess.PIPE)
         limit = time.monotonic() + 60
-        while time.monotonic() < limit:
-            assert self._process.poll() is None, self._process.communicate()[1].decode()
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"http://127.0.0.1:{self.port}/readyz").is_success:
-                    return
-            time.sleep(0.05)
+        with httpx.Client(base_url=f"http://127.0.0.1:{self.port}") as asking:
+            while time.monotonic() < limit:
+                assert self._process.poll() is None, self._process.communicate()[1].decode()
+                with contextlib.suppress(httpx.TransportError):
+                    if asking.get("/readyz").is_success:
+                        return
+                time.sleep(0.05)
         raise AssertionError("it did not become ready")
 
     def stop(self, sent: signal.Signals) -> None:
