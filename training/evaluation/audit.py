@@ -18,13 +18,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from genrm.plots import draw_bars, draw_reliability
 from genrm.types import Response, Verdict
 from training.evaluation.judging import Judging
 from training.evaluation.report import Report
 from training.evaluation.scoring import count_words, find_confidences, make_outcome, measure_accuracy, measure_behaviour
 from training.evaluation.setup import Setup, keep_judged
 from training.evaluation.styles import STYLES
-from training.plots import draw_bars, draw_reliability
 from training.sources import Pair
 from training.statistics import (
     Estimate,

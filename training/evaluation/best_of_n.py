@@ -18,11 +18,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from genrm.plots import draw_lines
 from genrm.ranking import Strategy, rank
 from training.evaluation.judging import Judging, gather_or_cancel, without_images
 from training.evaluation.report import Report
 from training.evaluation.setup import Setup
-from training.plots import draw_lines
 from training.sources import Example, Pair, RowError, Skipped, log_skipped, read_examples
 from training.statistics import bootstrap_difference, bootstrap_mean, share_with_interval
 from training.tables import SourceError

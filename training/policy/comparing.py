@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from genrm.errors import GenRMError
+from genrm.plots import draw_bars, draw_differences
 from training.evaluation.report import Report
 from training.jobs.files import read_json
-from training.plots import draw_bars, draw_differences
 from training.policy.figures import Parts, estimate_difference, estimate_ratio
 from training.policy.pictures import wrap
 from training.statistics import Estimate
