@@ -34,11 +34,14 @@ _STYLE: dict[Any, Any] = {
 
 
 @contextmanager
-def use_style() -> "Iterator[None]":
-    """The style of every plot, while figures are made and saved; matplotlib's settings are as before afterwards."""
+def use_style(*, is_hinted: bool = True) -> "Iterator[None]":
+    """The style of every plot, while figures are made and saved; matplotlib's settings are as before afterwards.
+
+    is_hinted: letters are fitted to pixels; otherwise they are as wide as measured at any size and in any kind of file.
+    """
     import matplotlib as mpl
 
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE if is_hinted else _STYLE | {"text.hinting": "none"}):
         yield
 
 
