@@ -9,6 +9,8 @@ from service.card.text_block import Block, place_text, write_colours
 
 _GAP = 12.0
 _MIN_SIDE = 4.0
+_INSET = 2.0
+"""Keeps the lines of boxes on the image."""
 _PIXELS_PER_UNIT = 2
 """What is kept of an image: as much as is printed."""
 _LABEL_SIZE = 12.0
@@ -80,8 +82,8 @@ def _place_boxes(
     taken: list[tuple[float, float, float]] = []
     labels: list[Shape] = []
     for box in photo.boxes:
-        x1, x2 = (x + share * width for share in box.corners[::2])
-        y1, y2 = (y + share * height for share in box.corners[1::2])
+        x1, x2 = (x + _INSET + share * max(0.0, width - 2 * _INSET) for share in box.corners[::2])
+        y1, y2 = (y + _INSET + share * max(0.0, height - 2 * _INSET) for share in box.corners[1::2])
         colour = write_colours(box.finding)[0] if box.finding else _MIXED
         place = (x1, y1, max(1.0, x2 - x1), max(1.0, y2 - y1))
         layout.shapes += [
@@ -92,7 +94,7 @@ def _place_boxes(
         if letters.measure(text, _LABEL_SIZE) > span[1] - 10:
             text = letters.shorten(text, span[1] - 10, _LABEL_SIZE, "…")
         long = letters.measure(text, _LABEL_SIZE) + 10
-        left = max(span[0], min(x1 - 1, span[0] + span[1] - long))
+        left = max(span[0], min(x1 - 2, span[0] + span[1] - long))
         places = [(left, top, long) for top in (y1 - _LABEL_HEIGHT, y2, y1, y2 - _LABEL_HEIGHT)]
         inside = [each for each in places if y <= each[1] <= y + height - _LABEL_HEIGHT] or places[:1]
         chosen = next((each for each in inside if not any(_overlap(each, other) for other in taken)), inside[0])

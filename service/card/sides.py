@@ -13,6 +13,7 @@ RESPONSE_COLOURS: dict[Response, str] = {"A": "#0072b2", "B": "#a54a00"}
 _GAP = 16.0
 _PADDING = 16.0
 _MAX_LINES = 10
+_GROUND_SIZE = 12.5
 _SIGN_INK: dict[Finding, str] = {
     "supported": "#ffffff",
     "unsupported": "#1a1a1a",
@@ -95,11 +96,17 @@ def _place_claim(layout: Layout, letters: Letters, claim: Claim, corner: tuple[f
     colour, tint = write_colours(claim.finding)
     place = len(layout.shapes)
     text_x, text_width = x + 38, width - 48
-    end = place_text(layout, letters, claim.said, y + 4, Block(x=text_x, width=text_width, size=14, max_lines=2))
-    if claim.ground:
-        block = Block(x=text_x, width=text_width, size=12.5, max_lines=2, colour=DIM)
+    said = Block(x=text_x, width=text_width, size=14, max_lines=2)
+    ground = letters.show(claim.ground)
+    long = letters.measure(letters.show(claim.said[:200]), said.size) + letters.measure(ground, _GROUND_SIZE)
+    end = place_text(layout, letters, claim.said, y + 4, said)
+    if claim.ground and long + _GAP <= text_width:  # behind it, on the right
+        right = text_x + text_width
+        layout.shapes.append(Words(x=right, y=y + 19, text=ground, size=_GROUND_SIZE, colour=DIM, align="right"))
+    elif claim.ground:
+        block = Block(x=text_x, width=text_width, size=_GROUND_SIZE, max_lines=2, colour=DIM)
         end = place_text(layout, letters, claim.ground, end - 2, block)
-    end += 4
+    end += 5
     layout.shapes.insert(place, Rectangle(x, y, width, end - y, face=tint, radius=4))
     place_badge(layout, x + 8, y + 5, 19, FINDING_SIGNS[claim.finding], colour, _SIGN_INK[claim.finding])
     return end + 6
