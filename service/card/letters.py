@@ -54,6 +54,10 @@ class Letters:
         self.num_named += len(numbers)
         return "".join([*parts, _write_numbers(numbers)])
 
+    def show_line(self, text: str) -> str:
+        """A text as one line."""
+        return self.show(text).replace("\n", " ")
+
     def _show_letter(self, letter: str) -> str | None:
         """None: only its number can be shown."""
         if letter == "\n":

@@ -15,6 +15,8 @@ _PIXELS_PER_UNIT = 2
 """What is kept of an image: as much as is printed."""
 _LABEL_SIZE = 12.0
 _LABEL_HEIGHT = 17.0
+_MAX_LABEL = 200
+"""Characters; more never fit."""
 _MIXED = "#222222"
 
 
@@ -90,7 +92,7 @@ def _place_boxes(
             Rectangle(*place, edge=PAPER, edge_width=4.5),
             Rectangle(*place, edge=colour, edge_width=2.5),
         ]
-        text = letters.show(box.label)
+        text = letters.show_line(box.label[:_MAX_LABEL])
         if letters.measure(text, _LABEL_SIZE) > span[1] - 10:
             text = letters.shorten(text, span[1] - 10, _LABEL_SIZE, "…")
         long = letters.measure(text, _LABEL_SIZE) + 10

@@ -97,10 +97,10 @@ def _place_claim(layout: Layout, letters: Letters, claim: Claim, corner: tuple[f
     place = len(layout.shapes)
     text_x, text_width = x + 38, width - 48
     said = Block(x=text_x, width=text_width, size=14, max_lines=2)
-    ground = letters.show(claim.ground)
-    long = letters.measure(letters.show(claim.said[:200]), said.size) + letters.measure(ground, _GROUND_SIZE)
+    ground = letters.show_line(claim.ground)
+    long = letters.measure(letters.show_line(claim.said[:200]), said.size) + letters.measure(ground, _GROUND_SIZE)
     end = place_text(layout, letters, claim.said, y + 4, said)
-    if claim.ground and long + _GAP <= text_width:  # behind it, on the right
+    if claim.ground and long + _GAP <= text_width and len(claim.said) <= 200:  # behind it, on the right
         right = text_x + text_width
         layout.shapes.append(Words(x=right, y=y + 19, text=ground, size=_GROUND_SIZE, colour=DIM, align="right"))
     elif claim.ground:

@@ -205,7 +205,8 @@ def test_conflicts_votes_and_warnings_are_told(lay_out_card: LayOut) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_any_text_stays_on_the_card_in_characters_that_can_be_seen(lay_out_card: LayOut, text: str) -> None:
-    claim = {"phrase": text, "mention": text, "polarity": "affirmed", "finding": "unchecked"}
+    box = {"phrase": text, "score": 0.9, "box": [10, 10, 90, 90], "expert": text, "model": text}
+    claim = {"phrase": text, "mention": text, "polarity": "affirmed", "finding": "supported", "detections": [box]}
     changes: dict[str, Any] = {**ABSTAINED, "reason": text, "critique": text, "warnings": [text], "model": text}
     layout = lay_out_card(question=text, a=text, b=text, evidence={"A": [claim], "B": [claim]}, **changes)
     check_inside(layout)
