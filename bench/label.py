@@ -27,6 +27,7 @@ from bench.serving import read_memory
 from genrm.engines.contract import Sampling
 from genrm.engines.in_process import InProcessEngine
 from genrm.judge import JudgeOptions
+from genrm.plots import open_axes
 from genrm.prompts import render_prompt
 from genrm.shipped import judge_folder
 from genrm.types import Comparison, Mode
@@ -115,16 +116,9 @@ def find_speed(samples: Sequence[Sample]) -> float | None:
 
 def plot(samples: Sequence[Sample], file: Path) -> None:
     """Draw memory over rows."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axis = pyplot.subplots(figsize=(8, 4), layout="constrained")
-    axis.plot([each.num_rows for each in samples], [each.rss_mib for each in samples])
-    axis.set(xlabel="rows labelled", ylabel="memory (MiB)", ylim=(0, None))
-    figure.savefig(file, dpi=120)
-    pyplot.close(figure)
+    with open_axes(file, figsize=(8, 4)) as (axis,):
+        axis.plot([each.num_rows for each in samples], [each.rss_mib for each in samples])
+        axis.set(xlabel="rows labelled", ylabel="memory (MiB)", ylim=(0, None))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

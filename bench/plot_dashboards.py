@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from genrm.plots import use_style
 
 FOLDER = Path(__file__).parents[1] / "docker" / "grafana" / "dashboards"
 _COLUMNS = 24
@@ -146,13 +147,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
-    mpl.use("Agg")
     end = time.time()
     seconds = options.minutes * 60
     window = Window(
         start=end - seconds, end=end, step_seconds=max(1.0, seconds / 300), rate_interval=options.rate_interval
     )
-    with httpx.Client(base_url=options.prometheus, timeout=60) as client:
+    with httpx.Client(base_url=options.prometheus, timeout=60) as client, use_style():
         for file in sorted(FOLDER.glob("*.json")):
             picture = options.out / f"{file.stem}.png"
             draw_dashboard(client, json.loads(file.read_text("utf-8")), window).savefig(picture, dpi=90)

@@ -24,6 +24,7 @@ from bench.distinct_requests import Kind
 from bench.load_loops import Capacity, Exchange, Load, Plan, find_capacity, run_open_loop
 from bench.running_service import Figure, Sample, add_options, finish, run_apart, run_service, say
 from bench.serving import find_percentile
+from genrm.plots import GREY, open_axes
 
 MIX: tuple[tuple[Kind, int], ...] = (
     ("critique", 35),
@@ -102,26 +103,20 @@ def judge_soak(load: Load, samples: Sequence[Sample], *, warmup_seconds: float, 
 
 def plot(samples: Sequence[Sample], p99: Sequence[tuple[float, float]], warmup_seconds: float, file: Path) -> None:
     """Draw memory, descriptors and threads, and p99 over time."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(3, 1, sharex=True, figsize=(9, 7), layout="constrained")
-    minutes = [sample.seconds / 60 for sample in samples]
-    axes[0].plot(minutes, [sample.held["rss_mib"] for sample in samples])
-    axes[0].set_ylabel("memory (MiB)")
-    for name in ("descriptors", "threads"):
-        axes[1].plot(minutes, [sample.held[name] for sample in samples], label=name)
-    axes[1].legend()
-    axes[2].plot([seconds / 60 for seconds, _ in p99], [value for _, value in p99], marker=".")
-    axes[2].set_ylabel("p99 (ms)")
-    axes[2].set_xlabel("minutes")
-    for axis in axes:
-        axis.axvspan(0, warmup_seconds / 60, alpha=0.15)
-        axis.set_ylim(bottom=0)
-    figure.savefig(file, dpi=120)
-    pyplot.close(figure)
+    with open_axes(file, rows=3, figsize=(9, 7)) as axes:
+        memory, counts, waits = axes
+        minutes = [sample.seconds / 60 for sample in samples]
+        memory.plot(minutes, [sample.held["rss_mib"] for sample in samples])
+        memory.set_ylabel("memory (MiB)")
+        for name in ("descriptors", "threads"):
+            counts.plot(minutes, [sample.held[name] for sample in samples], label=name)
+        counts.set_ylabel("number held")
+        counts.legend()
+        waits.plot([seconds / 60 for seconds, _ in p99], [value for _, value in p99], marker=".")
+        waits.set(ylabel="p99 (ms)", xlabel="minutes")
+        for axis in axes:
+            axis.axvspan(0, warmup_seconds / 60, color=GREY, alpha=0.15, linewidth=0)
+            axis.set_ylim(bottom=0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,20 +1,15 @@
 """Pictures that show the evidence: boxes on the image, labelled, in colours that tell the findings apart.
 
-Colours are Okabe and Ito's, which people with any colour vision can tell apart; the finding also stands in the label.
+The finding also stands in words, in the list of claims below. A whole verdict is shown by `service.card`.
 """
 
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
+from experts.findings import FINDING_COLOURS, describe_claim
 from genrm.types import Evidence, describe_found
 
-FINDING_COLOURS = {
-    "supported": (0, 114, 178),
-    "unsupported": (230, 159, 0),
-    "contradicted": (213, 94, 0),
-    "unchecked": (120, 120, 120),
-}
 _MIN_SIDE = 480
 
 
@@ -64,7 +59,5 @@ def _with_legend(
 
 
 def _describe(item: Evidence) -> str:
-    claimed = f"no {item.phrase}" if item.polarity == "denied" else item.phrase
-    number = f" ({item.count})" if item.count is not None else ""
     sure = "" if item.probability is None else f", P = {item.probability:.2f}"
-    return f"{claimed}{number}: {item.finding}, found {describe_found(item)}{sure}"
+    return f"{describe_claim(item)}: {item.finding}, found {describe_found(item)}{sure}"

@@ -10,13 +10,13 @@ Run: `vl-genrm pocket bench --split held-out --n 2000`.
 
 from collections.abc import Callable, Sequence
 
+from genrm.plots import draw_reliability
 from genrm.types import Verdict
 from training.evaluation.report import Report
 from training.evaluation.scoring import find_confidences, make_outcome, measure_behaviour, prefer_shorter, score
 from training.evaluation.setup import Setup, keep_judged
 from training.html_report.evaluated import leave_report_page
 from training.html_report.judged import choose_judged
-from training.plots import draw_reliability
 from training.sources import Pair
 from training.statistics import (
     Estimate,

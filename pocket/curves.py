@@ -4,10 +4,7 @@ import json
 import time
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
+from genrm.plots import open_axes
 
 
 class Curves:
@@ -29,18 +26,15 @@ class Curves:
         """Draw losses (left) and accuracies (right) against steps. Returns the PNG's path."""
         rows = [json.loads(line) for line in self._path.read_text().splitlines()]
         names = sorted({name for row in rows for name in row} - {"step", "seconds"})
-        figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-        for name in names:
-            axis = left if "loss" in name else right
-            points = [(row["step"], row[name]) for row in rows if name in row]
-            axis.plot(*zip(*points, strict=True), label=name)
-        for axis, label in ((left, "loss (nats per token or cell)"), (right, "accuracy")):
-            axis.set(xlabel="step", ylabel=label, title=self._stage)
-            axis.grid(alpha=0.3)
-            if axis.lines:
-                axis.legend(fontsize=7)
-        right.set_ylim(0, 1.02)
         path = self._path.with_suffix(".png")
-        figure.savefig(path, dpi=110)
-        plt.close(figure)
+        with open_axes(path, figsize=(11, 4), columns=2) as (left, right):
+            for name in names:
+                axis = left if "loss" in name else right
+                points = [(row["step"], row[name]) for row in rows if name in row]
+                axis.plot(*zip(*points, strict=True), label=name)
+            for axis, label in ((left, "loss (nats per token or cell)"), (right, "accuracy")):
+                axis.set(xlabel="step", ylabel=label, title=self._stage)
+                if axis.lines:
+                    axis.legend(fontsize=7)
+            right.set_ylim(0, 1.02)
         return path

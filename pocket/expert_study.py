@@ -23,6 +23,7 @@ from experts.panel import ExpertPanel
 from genrm.engines.contract import Engine
 from genrm.evidence import ExpertUse
 from genrm.judge import JudgeOptions
+from genrm.plots import draw_lines
 from genrm.types import Detection, Verdict
 from pocket.exchanges import Group
 from pocket.expert_bench import PAIR_KINDS
@@ -34,7 +35,6 @@ from training.evaluation.judges import LocalJudge
 from training.evaluation.judging import open_judging
 from training.evaluation.scoring import score
 from training.evaluation.setup import keep_judged
-from training.plots import draw_lines
 from training.sources import Pair
 from training.statistics import Estimate, bootstrap_difference, share_with_interval
 

@@ -112,9 +112,16 @@ def judge(
     device: DeviceOption = None,
     engine_url: EngineUrlOption = None,
     experts: ExpertsOption = None,
+    card: Annotated[
+        Path | None, typer.Option(help="Write the verdict as a picture for reports here: .png, .svg or .pdf.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as the service's JSON.")] = False,
 ) -> None:
     """Judge two answers about an image: which is better, why, and how likely."""
+    if card is not None:
+        from service.card.drawing import check_path
+
+        check_path(card)  # before anything slow
     options: Options = {"mode": mode, "samples": samples}
     if seed is not None:
         options["seed"] = seed
@@ -129,6 +136,11 @@ def judge(
         settings = load_settings(model=model, adapter=adapter, device=device, engine_url=engine_url, experts=experts)
         verdict = asyncio.run(_judge_here(settings, images, question, a, b, options))
     _print_verdict(verdict, as_json=as_json)
+    if card is not None:
+        from service.card.drawing import write_card
+        from service.card.images import read_images
+
+        write_card(verdict, read_images(images), card, question=question, a=a, b=b)
 
 
 def _ask_service(url: str, images: list[Path], question: str, a: str, b: str, options: "Options") -> "JudgeResponse":

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from experts.findings import describe_claim
 from genrm.types import Evidence, Finding, Response, describe_found
 from service.rerank_schemas import RerankResponse
 from service.schemas import JudgeResponse, VerifyResponse
@@ -83,11 +84,9 @@ def render_ranking(ranking: RerankResponse, texts: Sequence[str]) -> RenderableT
 
 def render_evidence(item: Evidence) -> Text:
     """One line: what is claimed, the finding, how many were found, and how probable the claim is."""
-    claimed = f"no {item.phrase}" if item.polarity == "denied" else item.phrase
-    number = "" if item.count is None else f" × {item.count}"
     sure = "" if item.probability is None else f", P {item.probability:.2f}"
     return Text.assemble(
-        (f"{clean(claimed)}{number}: ", "bold"),
+        (f"{clean(describe_claim(item))}: ", "bold"),
         (item.finding, _FINDING_COLOURS[item.finding]),
         f" (found {describe_found(item)}{sure})",
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import Field
 
 from genrm.errors import GenRMError
+from genrm.plots import draw_curves
 from training.dpo_training import DpoTraining, plan_dpo, train_dpo
 from training.engines import HARMLESS, EngineChoice
 from training.jobs.config import JobConfig
@@ -21,7 +22,6 @@ from training.jobs.plan import Plan
 from training.jobs.processes import is_first_process
 from training.jobs.run_folder import RESULT, RunFolder
 from training.jobs.training_state import TrainingWatch
-from training.plots import draw_curves
 from training.policy.measuring import PolicyMeasuring, evaluate_policy, plan_policy
 from training.preference_set import drop_unusable
 from training.sources import Pair, read_pairs

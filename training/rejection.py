@@ -20,6 +20,7 @@ from tqdm import tqdm
 from genrm.engines.contract import Engine, Sampling
 from genrm.errors import GenRMError
 from genrm.parsing import parse_verdict
+from genrm.plots import draw_histogram, draw_lines
 from genrm.prompts import LABELS, MARKER, render_prompt
 from training.critiques import CRITIQUES, read_critiques
 from training.engines import HARMLESS, EngineChoice, open_engine, require_probabilities
@@ -37,7 +38,6 @@ from training.jobs.training_state import TrainingWatch
 from training.losses import learning_weight
 from training.margins import Drawn, Preference, Scored, mean_probability, passes, score_margins, select
 from training.measuring import Measuring, measure, plan_measuring
-from training.plots import draw_histogram, draw_lines
 from training.samples import Sample, shows_evidence, to_sample
 from training.sources import Pair, RowError, Skipped, log_skipped, read_own_pairs
 from training.statistics import bootstrap_difference, share_with_interval

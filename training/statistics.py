@@ -5,44 +5,32 @@ a report is the same each time it is made. A difference is always paired: both s
 """
 
 from collections.abc import Mapping
-from typing import TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from genrm.estimates import Estimate, ReliabilityBin, share_with_interval
+
+__all__ = [
+    "NUM_BINS",
+    "NUM_RESAMPLES",
+    "TAILS",
+    "Estimate",
+    "ReliabilityBin",
+    "bootstrap_calibration_error",
+    "bootstrap_difference",
+    "bootstrap_macro_mean",
+    "bootstrap_mean",
+    "expected_calibration_error",
+    "reliability_bins",
+    "share_with_interval",
+]
+
 NUM_BINS = 10
 NUM_RESAMPLES = 2_000
-_NORMAL_95 = 1.959963984540054
 TAILS = (2.5, 97.5)
 _RESAMPLES_AT_ONCE = 100
 """Bounds the memory of a bootstrap to this many times the data."""
-
-
-class Estimate(TypedDict):
-    """A figure with its 95 % interval, ready for JSON. num: items it rests on; of none the value is not a number."""
-
-    value: float
-    low: float
-    high: float
-    num: int
-
-
-class ReliabilityBin(TypedDict):
-    """Mean confidence, accuracy and size of one bin of verdicts."""
-
-    confidence: float
-    accuracy: float
-    num: int
-
-
-def share_with_interval(successes: float, num: int) -> Estimate:
-    """The share of successes with its Wilson score interval; successes may be halves (ties)."""
-    if num == 0:
-        return Estimate(value=float("nan"), low=0.0, high=1.0, num=0)
-    share, z2 = successes / num, _NORMAL_95**2
-    centre = (share + z2 / (2 * num)) / (1 + z2 / num)
-    half = _NORMAL_95 / (1 + z2 / num) * (share * (1 - share) / num + z2 / (4 * num**2)) ** 0.5
-    return Estimate(value=share, low=max(0.0, centre - half), high=min(1.0, centre + half), num=num)
 
 
 def bootstrap_mean(values: ArrayLike, *, seed: int = 0) -> Estimate:

@@ -8,18 +8,13 @@ import re
 from collections.abc import Sequence
 from html import escape
 
-from genrm.types import Evidence, Finding, Probabilities, Reading, Response, describe_found
+from experts.findings import FINDING_MEANINGS, FINDING_SIGNS, NO_CLAIMS, describe_claim, describe_ground
+from genrm.types import Evidence, Probabilities, Reading, Response
 from service.exchange import ServiceError
 from service.rerank_schemas import RerankResponse
 from service.schemas import JudgeResponse
+from service.verdict_words import describe_agreement, describe_outcome
 
-FINDING_SIGNS: dict[Finding, str] = {"supported": "✓", "unsupported": "∅", "contradicted": "✗", "unchecked": "?"}
-FINDING_MEANINGS: dict[Finding, str] = {
-    "supported": "the experts found it",
-    "unsupported": "claimed, not found",
-    "contradicted": "something else was found",
-    "unchecked": "no expert could say",
-}
 _STAGES = ("queue", "media", "experts", "engine", "total")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -85,18 +80,12 @@ def render_verdict(verdict: JudgeResponse) -> str:
 
 
 def _render_headline(verdict: JudgeResponse) -> str:
-    if verdict.status == "abstained":
-        return render_note(
-            "No verdict.",
-            f"The judge abstains: {(verdict.reason or 'no reason given').rstrip('.')}.",
-            kind="abstained",
-        )
-    if verdict.status == "tie" or verdict.probabilities is None or verdict.preferred is None:
-        return render_note("A tie.", "The judge finds neither response better than the other.", kind="tie")
-    probability = getattr(verdict.probabilities, verdict.preferred)
+    title, sentence = describe_outcome(verdict)
+    if verdict.preferred is None:
+        return render_note(title, sentence, kind=verdict.status)
     return (
         f'<h3 class="vg-headline"><span class="vg-badge vg-{verdict.preferred}">{verdict.preferred}</span> '
-        f"Response {verdict.preferred} is better, with a probability of {probability:.1%}</h3>"
+        f"{title}, {sentence}</h3>"
     )
 
 
@@ -112,14 +101,9 @@ def _render_bar(probabilities: Probabilities) -> str:
 
 
 def _render_orders(verdict: JudgeResponse) -> str:
-    agree = {
-        True: '<strong class="vg-good">✓ Both orders agree.</strong> Whichever response is read first, the same is '
-        "better.",
-        False: '<strong class="vg-bad">✗ The orders disagree.</strong> Which response is better depends on which is '
-        "read first; trust this verdict less.",
-        None: '<strong class="vg-bad">? Not both orders gave a verdict,</strong> so nothing can be said about '
-        "agreement.",
-    }[verdict.consistent]
+    sign, title, sentence = describe_agreement(verdict)
+    kind = "good" if verdict.consistent else "bad"
+    agree = f'<strong class="vg-{kind}">{sign} {title}</strong> {sentence}'
     rows = "".join(_render_order(reading) for reading in verdict.readings)
     table = (
         f'<table class="vg-table"><thead><tr><th scope="col">read first</th><th scope="col">P(A)</th>'
@@ -143,24 +127,17 @@ def _render_order(reading: Reading) -> str:
 def render_claims(name: str, text: str, evidence: Sequence[Evidence]) -> str:
     """A response and, as one line each, what the experts say about its claims. name: its heading."""
     items = "".join(_render_claim(item) for item in evidence)
-    claims = (
-        f'<ul class="vg-claims">{items}</ul>'
-        if items
-        else '<p class="vg-dim">No claims about objects were found in it, or no expert was asked.</p>'
-    )
+    claims = f'<ul class="vg-claims">{items}</ul>' if items else f'<p class="vg-dim">{NO_CLAIMS}</p>'
     said = f"<h4>{show_text(name)}</h4><blockquote>{show_text(text)}</blockquote>"
     return f'<section class="vg-side">{said}{claims}</section>'
 
 
 def _render_claim(item: Evidence) -> str:
-    claimed = f"no {item.phrase}" if item.polarity == "denied" else item.phrase
-    number = f" × {item.count}" if item.count is not None else ""
-    found = "" if item.finding == "unchecked" else f" – found {describe_found(item)}"
-    sure = "" if item.probability is None else f", {item.probability:.0%} likely true"
+    ground = describe_ground(item)
     return (
         f'<li class="vg-claim vg-{item.finding}"><span class="vg-sign" aria-hidden="true">{FINDING_SIGNS[item.finding]}'
-        f"</span><span><strong>{show_text(claimed)}{number}</strong>: {item.finding}"
-        f'<span class="vg-dim">{found}{sure}</span></span></li>'
+        f"</span><span><strong>{show_text(describe_claim(item))}</strong>: {item.finding}"
+        f'<span class="vg-dim">{f" – {ground}" if ground else ""}</span></span></li>'
     )
 
 

@@ -5,11 +5,11 @@ import io
 
 from PIL import Image
 
+from experts.findings import collect_detections, describe_claims, find_common
 from genrm.types import Detection, EvidencePair
 from service.playground.cards import show_text
 
 _MAX_SHOWN_PIXELS = 1024
-_MAX_BOXES = 60
 
 
 def shrink_picture(image: Image.Image) -> str:
@@ -24,32 +24,12 @@ def shrink_picture(image: Image.Image) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def collect_detections(evidence: EvidencePair) -> list[Detection]:
-    """What was found in the first image, each box once: both responses may claim the same object."""
-    found = {
-        (each.phrase, each.box, each.expert): each
-        for item in (*evidence.A, *evidence.B)
-        for each in item.detections
-        if each.image == 0
-    }
-    return sorted(found.values(), key=lambda each: -each.score)[:_MAX_BOXES]
-
-
-def describe_claims(phrase: str, evidence: EvidencePair) -> str:
-    """Which claims about an object hold, such as "A supported, B contradicted"."""
-    said = {
-        name: ", ".join(dict.fromkeys(item.finding for item in side if item.phrase == phrase))
-        for name, side in (("A", evidence.A), ("B", evidence.B))
-    }
-    return ", ".join(f"{name} {findings}" for name, findings in said.items() if findings)
-
-
 def render_picture(image: Image.Image, evidence: EvidencePair) -> str:
     """The image with a labelled box per object found. image: as the service saw it, RGB, upright."""
     found = collect_detections(evidence)
     width, height = image.size
     unit = max(width, height) / 100
-    boxes = "".join(_render_box(each, _choose_class(each.phrase, evidence), unit, width) for each in found)
+    boxes = "".join(_render_box(each, find_common(each.phrase, evidence) or "mixed", unit, width) for each in found)
     words = "; ".join(f"{each.phrase} ({describe_claims(each.phrase, evidence)})" for each in found)
     label = show_text(f"The image; found: {words}" if found else "The image; no boxes")
     caption = (
@@ -62,11 +42,6 @@ def render_picture(image: Image.Image, evidence: EvidencePair) -> str:
         f'xmlns="http://www.w3.org/2000/svg"><image href="{shrink_picture(image)}" width="{width}" height="{height}"/>'
         f'{boxes}</svg><figcaption class="vg-dim">{caption}</figcaption></figure>'
     )
-
-
-def _choose_class(phrase: str, evidence: EvidencePair) -> str:
-    findings = {item.finding for item in (*evidence.A, *evidence.B) if item.phrase == phrase}
-    return next(iter(findings)) if len(findings) == 1 else "mixed"
 
 
 def _render_box(each: Detection, kind: str, unit: float, width: int) -> str:

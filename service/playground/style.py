@@ -34,6 +34,8 @@ CSS = """
 .vg-reading h4, .vg-side h4, .vg-evidence h3 { margin: .75rem 0 .25rem }
 .vg-critique, .vg-side blockquote { overflow-wrap: anywhere; white-space: pre-wrap; margin: 0; padding: .5rem .75rem;
   background: var(--block-background-fill); border-radius: .35rem; border: 1px solid var(--border-color-primary) }
+.vg-side blockquote { margin: 0 !important } .vg-verdict > .vg-dim:last-child, .vg-legend { margin-top: .75rem }
+.vg-picture figcaption { margin: .35rem 0 .75rem }
 .vg-cursor { display: inline-block; width: .5em; height: 1em; background: currentcolor; vertical-align: text-bottom;
   animation: vg-blink 1s steps(2) infinite }
 @keyframes vg-blink { 50% { opacity: 0 } }

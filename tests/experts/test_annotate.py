@@ -3,7 +3,8 @@
 import numpy as np
 from PIL import Image
 
-from experts.annotate import FINDING_COLOURS, annotate
+from experts.annotate import annotate
+from experts.findings import FINDING_COLOURS
 from genrm.types import Detection, Evidence, Finding
 
 

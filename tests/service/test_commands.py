@@ -127,6 +127,34 @@ def test_a_running_service_can_be_asked(live: LiveServer, photo: str, capsys: py
     assert (verdict["model"], verdict["critique"]) == ("fake", "")
 
 
+@pytest.mark.parametrize("is_remote", [False, True])
+def test_a_card_is_written_beside_what_is_printed(
+    monkeypatch: pytest.MonkeyPatch,
+    live: LiveServer,
+    photo: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    is_remote: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    use_fake_engine(monkeypatch, FakeEngine())
+    card = tmp_path / "card.png"
+    where = ["--url", live.url] if is_remote else []
+    assert run("judge", photo, photo, *TEXTS, *where, "--card", str(card), "--json") == 0
+    assert json.loads(capsys.readouterr().out)["model"] == "fake"
+    with Image.open(card) as written:
+        assert written.format == "PNG"
+
+
+@pytest.mark.parametrize("name", ["card.jpg", "missing/card.png"])
+def test_a_card_that_cannot_be_written_is_told_before_anything_is_judged(
+    monkeypatch: pytest.MonkeyPatch, photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    seen = use_fake_engine(monkeypatch, FakeEngine())
+    assert run("judge", photo, *TEXTS, "--card", str(tmp_path / name)) == 1
+    assert str(tmp_path / name) in one_line(capsys)
+    assert seen == []
+
+
 def test_a_text_is_verified_and_its_picture_written(
     photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

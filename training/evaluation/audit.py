@@ -18,6 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from genrm.plots import draw_bars, draw_reliability
 from genrm.types import Response, Verdict
 from training.evaluation.judging import Judging
 from training.evaluation.report import Report
@@ -26,7 +27,6 @@ from training.evaluation.setup import Setup, keep_judged
 from training.evaluation.styles import STYLES
 from training.html_report.evaluated import leave_report_page
 from training.html_report.judged import choose_judged
-from training.plots import draw_bars, draw_reliability
 from training.sources import Pair
 from training.statistics import (
     Estimate,

@@ -18,6 +18,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from genrm.plots import draw_lines
 from genrm.ranking import Ranking, Strategy, rank
 from training.evaluation.judging import Judging, gather_or_cancel, without_images
 from training.evaluation.report import Report
@@ -25,7 +26,6 @@ from training.evaluation.setup import Setup
 from training.html_report.cases import Group
 from training.html_report.evaluated import leave_report_page
 from training.html_report.ranked import RankedQuestion, choose_ranked
-from training.plots import draw_lines
 from training.sources import Example, Pair, RowError, Skipped, log_skipped, read_examples
 from training.statistics import bootstrap_difference, bootstrap_mean, share_with_interval
 from training.tables import SourceError

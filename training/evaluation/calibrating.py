@@ -15,12 +15,12 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from genrm.calibration import write_calibration
+from genrm.plots import draw_reliability
 from genrm.types import Verdict
 from training.evaluation.report import Report
 from training.evaluation.setup import Setup, keep_judged
 from training.html_report.evaluated import leave_report_page
 from training.html_report.judged import choose_judged
-from training.plots import draw_reliability
 from training.sources import Pair
 from training.statistics import bootstrap_calibration_error, bootstrap_mean, reliability_bins
 from training.tables import SourceError

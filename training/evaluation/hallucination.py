@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from genrm.evidence import find_better_supported
+from genrm.plots import draw_bars
 from genrm.types import Verdict
 from training.evaluation.report import Report
 from training.evaluation.scoring import score
 from training.evaluation.setup import Setup, keep_judged
 from training.html_report.evaluated import leave_report_page
 from training.html_report.judged import choose_judged
-from training.plots import draw_bars
 from training.sources import Pair
 from training.statistics import bootstrap_difference, bootstrap_mean, share_with_interval
 from training.tables import SourceError

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from genrm.plots import draw_bars, draw_reliability
 from training.evaluation.published import read_outputs
 from training.evaluation.report import Report
 from training.evaluation.scoring import (
@@ -31,7 +32,6 @@ from training.evaluation.scoring import (
 from training.evaluation.setup import Setup, keep_judged
 from training.html_report.evaluated import leave_report_page
 from training.html_report.judged import choose_judged, choose_outcomes
-from training.plots import draw_bars, draw_reliability
 from training.sources import Pair
 from training.statistics import bootstrap_calibration_error, bootstrap_mean, reliability_bins
 from training.tables import SourceError

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from genrm.plots import draw_bars, draw_histogram
 from training.ipa.candidates import SOURCES
 from training.ipa.state import STATES, ItemState, count_states
 from training.ipa.tables import DATA
 from training.jobs.files import write_text
 from training.jobs.run_folder import RESULT, RunFolder
-from training.plots import draw_bars, draw_histogram
 from training.preferences.card import CARD, blind_classifiers
 from training.statistics import Estimate, share_with_interval
 

@@ -11,10 +11,10 @@ from statistics import mean, stdev
 from textwrap import fill
 from typing import Any
 
+from genrm.plots import draw_bars
 from training.jobs.files import read_json, write_json, write_text
 from training.jobs.run_folder import RESULT
 from training.jobs.study import Run, StudyConfig
-from training.plots import draw_bars
 from training.statistics import Estimate
 
 

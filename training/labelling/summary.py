@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from genrm.plots import draw_bars, draw_histogram
 from training.jobs.files import write_text
 from training.jobs.run_folder import RESULT, RunFolder
 from training.labelling.rules import KeepRules
 from training.labelling.tables import VERDICTS
-from training.plots import draw_bars, draw_histogram
 from training.statistics import share_with_interval
 
 CARD = "README.md"

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from genrm.errors import GenRMError
+from genrm.plots import draw_bars, draw_differences
 from training.evaluation.report import Report
 from training.html_report.evaluated import leave_report_page
 from training.jobs.files import read_json
-from training.plots import draw_bars, draw_differences
 from training.policy.figures import Parts, estimate_difference, estimate_ratio
 from training.policy.pictures import wrap
 from training.statistics import Estimate

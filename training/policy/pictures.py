@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from training.plots import draw_bars
+from genrm.plots import draw_bars
 from training.statistics import Estimate
 
 Nested = Mapping[str, Mapping[str, Mapping[str, Estimate]]]

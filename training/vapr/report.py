@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from genrm.plots import draw_bars, draw_histogram
 from training.jobs.files import write_text
 from training.jobs.run_folder import RESULT, RunFolder
-from training.plots import draw_bars, draw_histogram
 from training.preferences.card import blind_classifiers, blind_transfer
 from training.sources import find_text
 from training.statistics import Estimate, share_with_interval

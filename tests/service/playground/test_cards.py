@@ -2,11 +2,11 @@
 
 import pytest
 
+from experts.findings import FINDING_SIGNS, collect_detections, describe_claims
 from genrm.types import Detection, Evidence, EvidencePair, Finding, Probabilities, Reading, Usage
 from genrm.types import Timings as Times
 from service.exchange import ServiceError
 from service.playground.cards import (
-    FINDING_SIGNS,
     render_claims,
     render_costs,
     render_critiques,
@@ -19,7 +19,6 @@ from service.playground.cards import (
     render_verdict,
     show_text,
 )
-from service.playground.picture import collect_detections, describe_claims
 from service.rerank_schemas import RerankMatch, RerankResponse, RerankResult, RerankUsage
 from service.schemas import JudgeResponse
 

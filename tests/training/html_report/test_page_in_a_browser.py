@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
+from genrm.plots import draw_bars
 from genrm.types import Detection, Evidence, EvidencePair, Probabilities, Reading
 from training.evaluation.report import Report
 from training.html_report.cases import Case, Group, Listing, Said, Tone
 from training.html_report.evaluated import leave_report_page
-from training.plots import draw_bars
 from training.sources import Skipped
 from training.statistics import share_with_interval
 

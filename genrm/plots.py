@@ -1,38 +1,80 @@
-"""The few kinds of plot that reports and studies draw, in one style.
+"""How everything is plotted: one style, and the few kinds of plot that reports, studies and benchmarks draw.
 
 Axes are labelled, intervals drawn, and colours (Okabe and Ito's) can be told apart by colour-blind readers. matplotlib
-is imported when something is drawn.
+is imported when something is drawn, and its `pyplot` never: figures here may be drawn in any thread and need no screen.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.statistics import Estimate, ReliabilityBin, share_with_interval
+from genrm.estimates import Estimate, ReliabilityBin, share_with_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+GREY = "#595959"
+"""Of what is compared with: the truth, chance, perfection."""
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _STYLE: dict[Any, Any] = {
+    "axes.prop_cycle": f"cycler('color', {list(COLOURS)})",
     "axes.grid": True,
     "grid.alpha": 0.3,
     "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
     "savefig.dpi": 110,
-    "figure.constrained_layout.use": True,
+    "svg.fonttype": "path",  # looks the same where the font is missing
+    "svg.hashsalt": "0",  # the same picture is the same file
 }
+
+
+@contextmanager
+def use_style(*, is_hinted: bool = True) -> "Iterator[None]":
+    """The style of every plot, while figures are made and saved; matplotlib's settings are as before afterwards.
+
+    is_hinted: letters are fitted to pixels; otherwise they are as wide as measured at any size and in any kind of file.
+    """
+    import matplotlib as mpl
+
+    with mpl.rc_context(_STYLE if is_hinted else _STYLE | {"text.hinting": "none"}):
+        yield
+
+
+@contextmanager
+def open_axes(
+    file: Path | IO[bytes],
+    *,
+    figsize: tuple[float, float],
+    rows: int = 1,
+    columns: int = 1,
+    height_ratios: Sequence[float] | None = None,
+    kind: str = "png",
+) -> "Iterator[Sequence[Axes]]":
+    """Axes in the one style, row by row; those of a column share x. Written to `file` at the end.
+
+    file: its folder is made. figsize: inches. kind: `png` or `svg`.
+    """
+    from matplotlib.figure import Figure
+
+    if isinstance(file, Path):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    with use_style():
+        figure = Figure(figsize=figsize, layout="constrained")
+        yield list(figure.subplots(rows, columns, squeeze=False, sharex="col", height_ratios=height_ratios).flat)
+        figure.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else None)
 
 
 def draw_reliability(bins: Sequence[ReliabilityBin], path: Path, *, title: str) -> None:
     """Accuracy against confidence with Wilson intervals, and below it how many verdicts are in each bin."""
     x, accuracy, num = (np.array([row[key] for row in bins]) for key in ("confidence", "accuracy", "num"))
     shares = [share_with_interval(a * n, int(n)) for a, n in zip(accuracy, num, strict=True)]
-    with _figure(path, rows=2, figsize=(5, 6), height_ratios=(3, 1)) as (top, bottom):
-        top.plot([0.5, 1], [0.5, 1], color="0.6", linestyle="--", label="perfect calibration")
+    with open_axes(path, rows=2, figsize=(5, 6), height_ratios=(3, 1)) as (top, bottom):
+        top.plot([0.5, 1], [0.5, 1], color=GREY, linestyle="--", label="perfect calibration")
         top.errorbar(
             x, accuracy, yerr=_errors(shares), fmt="o", capsize=3, color=COLOURS[0], label="judge, 95 % interval"
         )
@@ -52,7 +94,7 @@ def draw_lines(
     log2: bool = False,
 ) -> None:
     """Several curves with intervals. series: points (x, estimate) by name. log2: x in powers of two, as they are."""
-    with _figure(path, figsize=(6.4, 4.4)) as (axis,):
+    with open_axes(path, figsize=(6.4, 4.4)) as (axis,):
         for number, (name, points) in enumerate(series.items()):
             x, found = [x for x, _ in points], [estimate for _, estimate in points]
             colour, marker = COLOURS[number % len(COLOURS)], _MARKERS[number % len(_MARKERS)]
@@ -72,12 +114,10 @@ def draw_curves(
     """Curves of one training, one panel above the other. panels: value by step, by name of the curve, by what the panel
     shows (with its unit). A single reading per step has no interval.
     """
-    with _figure(
-        path, rows=len(panels), figsize=(6.4, 1.2 + 2.0 * len(panels)), height_ratios=[1] * len(panels)
-    ) as axes:
+    with open_axes(path, rows=len(panels), figsize=(6.4, 1.2 + 2.0 * len(panels))) as axes:
         for axis, (ylabel, curves) in zip(axes, panels.items(), strict=True):
-            for number, (name, values) in enumerate(curves.items()):
-                axis.plot(list(values), list(values.values()), color=COLOURS[number % len(COLOURS)], label=name)
+            for name, values in curves.items():
+                axis.plot(list(values), list(values.values()), label=name)
             axis.set(ylabel=ylabel)
             if len(curves) > 1:
                 axis.legend()
@@ -100,7 +140,7 @@ def draw_bars(
     """
     names = list(dict.fromkeys(name for group in bars.values() for name in group))
     width = 0.8 / max(len(names), 1)
-    with _figure(path, figsize=(max(5.0, 1.2 + 0.9 * len(bars) + 0.35 * len(bars) * len(names)), 4.2)) as (axis,):
+    with open_axes(path, figsize=(max(5.0, 1.2 + 0.9 * len(bars) + 0.35 * len(bars) * len(names)), 4.2)) as (axis,):
         for number, name in enumerate(names):
             places = [
                 i + (number - (len(names) - 1) / 2) * width for i, group in enumerate(bars.values()) if name in group
@@ -115,7 +155,7 @@ def draw_bars(
             )
             axis.errorbar(places, [e["value"] for e in found], yerr=_errors(found), fmt="none", ecolor="0.2", capsize=3)
         if reference is not None:
-            axis.axhline(reference, color="0.4", linestyle="--")
+            axis.axhline(reference, color=GREY, linestyle="--")
         axis.set_xticks(range(len(bars)), list(bars))
         axis.set(ylabel=ylabel, title=title)
         if ylim is not None:
@@ -132,7 +172,7 @@ def draw_differences(
     reference: a dashed line, no difference.
     """
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
-    with _figure(path, figsize=(7.5, 1.6 + (0.16 + 0.14 * len(names)) * len(rows))) as (axis,):
+    with open_axes(path, figsize=(7.5, 1.6 + (0.16 + 0.14 * len(names)) * len(rows))) as (axis,):
         for number, name in enumerate(names):
             shift = (number - (len(names) - 1) / 2) * 0.6 / len(names)
             places = [place + shift for place, row in enumerate(rows.values()) if name in row]
@@ -146,7 +186,7 @@ def draw_differences(
                 capsize=3,
                 label=name,
             )
-        axis.axvline(reference, color="0.4", linestyle="--")
+        axis.axvline(reference, color=GREY, linestyle="--")
         axis.set_yticks(range(len(rows)), list(rows))
         axis.set_ylim(len(rows) - 0.4, -0.6)
         axis.set(xlabel=xlabel, title=title)
@@ -158,7 +198,7 @@ def draw_histogram(
 ) -> None:
     """Distributions over one axis, by name, in common bins."""
     edges = np.histogram_bin_edges(np.concatenate([np.asarray(v, dtype=float) for v in values.values()]), num_bins)
-    with _figure(path, figsize=(6, 4)) as (axis,):
+    with open_axes(path, figsize=(6, 4)) as (axis,):
         for number, (name, each) in enumerate(values.items()):
             axis.hist(
                 each, bins=list(edges), histtype="step", linewidth=1.8, color=COLOURS[number % len(COLOURS)], label=name
@@ -166,28 +206,6 @@ def draw_histogram(
         axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
         if len(values) > 1:
             axis.legend()
-
-
-@contextmanager
-def _figure(
-    path: Path, *, figsize: tuple[float, float], rows: int = 1, height_ratios: Sequence[float] = (1,)
-) -> "Iterator[Sequence[Axes]]":
-    """Axes one above the other; written to `path` as PNG at the end."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context(_STYLE):
-        figure, axes = plt.subplots(
-            rows, 1, squeeze=False, sharex=True, figsize=figsize, gridspec_kw={"height_ratios": height_ratios}
-        )
-        try:
-            yield list(axes[:, 0])
-            figure.savefig(path)
-        finally:
-            plt.close(figure)
 
 
 def _errors(estimates: Sequence[Estimate]) -> np.ndarray:

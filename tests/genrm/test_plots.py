@@ -1,13 +1,25 @@
 """Every kind of plot becomes a picture, with what it must show in it."""
 
+import io
+import threading
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from PIL import Image
 
-from training.plots import draw_bars, draw_differences, draw_histogram, draw_lines, draw_reliability
+from genrm.plots import (
+    COLOURS,
+    draw_bars,
+    draw_curves,
+    draw_differences,
+    draw_histogram,
+    draw_lines,
+    draw_reliability,
+    open_axes,
+)
 from training.statistics import Estimate, reliability_bins, share_with_interval
 
 ESTIMATES = [share_with_interval(hits, 20) for hits in (5, 12, 20)]
@@ -77,3 +89,45 @@ def test_a_reliability_diagram_and_a_histogram_are_drawn(tmp_path: Path) -> None
     draw_histogram({"kept": confidences.tolist()}, tmp_path / "h.png", xlabel="margin", ylabel="samples", title="Kept")
     size_of(tmp_path / "r.png")
     size_of(tmp_path / "h.png")
+
+
+def test_curves_of_one_training_share_their_steps(tmp_path: Path) -> None:
+    panels = {"loss (nats)": {"train": {1: 2.0, 2: 1.0}, "dev": {2: 1.5}}, "accuracy": {"dev": {2: 0.5}}}
+    draw_curves(panels, tmp_path / "c.png", xlabel="step", title="A training")
+    size_of(tmp_path / "c.png")
+
+
+def test_axes_take_the_colours_in_turn_and_leave_the_settings_as_they_were() -> None:
+    before = dict(mpl.rcParams)
+    with open_axes(io.BytesIO(), figsize=(3, 3), rows=2) as (top, bottom):
+        lines = [top.plot([0, 1], [number, number])[0] for number in range(2)]
+        bottom.plot([0, 5], [0, 0])
+        assert [line.get_color() for line in lines] == list(COLOURS[:2])
+        assert top.get_xlim() == bottom.get_xlim()
+    assert dict(mpl.rcParams) == before
+
+
+def test_the_same_plot_is_the_same_svg_file_in_any_thread() -> None:
+    files = [io.BytesIO(), io.BytesIO()]
+
+    def draw(file: io.BytesIO) -> None:
+        with open_axes(file, figsize=(3, 3), kind="svg") as (axis,):
+            axis.plot([0, 1], [0, 1])
+
+    draw(files[0])
+    thread = threading.Thread(target=draw, args=(files[1],))
+    thread.start()
+    thread.join()
+    assert files[0].getvalue() == files[1].getvalue() != b""
+
+
+def test_no_other_module_has_a_style_of_its_own() -> None:
+    root = Path(__file__).parents[2]
+    folders = ("genrm", "experts", "service", "training", "pocket", "bench")
+    own = [
+        path.relative_to(root).as_posix()
+        for folder in folders
+        for path in (root / folder).rglob("*.py")
+        if any(word in path.read_text("utf-8") for word in ("pyplot as", "import pyplot", "rc_context(", "rcParams["))
+    ]
+    assert own == ["genrm/plots.py"]
