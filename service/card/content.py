@@ -204,4 +204,4 @@ def _describe_facts(verdict: JudgeResponse) -> str:
     if experts:
         facts.append(f"experts {', '.join(experts)}")
     facts += [f"label mass {verdict.label_mass:.2f}", f"confidence {verdict.confidence:.2f}"]
-    return " · ".join([*facts, time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(verdict.created))])
+    return " · ".join([*facts, time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime(verdict.created))])

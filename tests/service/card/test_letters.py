@@ -1,10 +1,17 @@
 """Every character is seen, as itself or by its number or name, and lines are no wider than they may be."""
 
+import shutil
+from pathlib import Path
+
+import matplotlib as mpl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.font_manager import fontManager
 
-from service.card.letters import FAMILY, Letters, has_right_to_left, starts_right_to_left
+from service.card.drawing import draw
+from service.card.letters import FAMILY, Letters, _find_other_fonts, has_right_to_left, starts_right_to_left
+from service.card.shapes import Layout, Words
 
 PLAIN = Letters([])
 
@@ -31,6 +38,30 @@ def test_an_emoji_that_no_font_has_is_named() -> None:
     assert letters.show("a \U0001f992!") == "a [giraffe face]!"
     assert letters.show("\U0001f469\u200d\U0001f467") == "[woman][girl]"
     assert letters.num_named == 3
+
+
+def test_another_font_of_the_machine_is_taken_for_what_the_first_does_not_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script_a = "\U0001d49c"
+    file = shutil.copy(Path(mpl.get_data_path()) / "fonts" / "ttf" / "STIXGeneral.ttf", tmp_path / "font.ttf")
+    own = [font for font in fontManager.ttflist if font.name.startswith(FAMILY)]
+    monkeypatch.setattr(fontManager, "ttflist", own)
+    _find_other_fonts.cache_clear()
+    assert Letters([script_a]).show(script_a) == "[U+1D49C]"
+    fontManager.addfont(file)
+    _find_other_fonts.cache_clear()
+    try:
+        letters = Letters([script_a])
+        assert letters.show(f"a {script_a}") == f"a {script_a}"
+        assert letters.num_named == 0
+        assert letters.families == [FAMILY, "STIXGeneral"]
+        assert letters.measure(script_a, 15) > 5
+        words = Words(x=10, y=20, text=script_a, size=15)
+        drawn = draw(Layout(width=50, height=30, families=tuple(letters.families), shapes=[words]), "png")
+        assert drawn.startswith(b"\x89PNG")
+    finally:
+        _find_other_fonts.cache_clear()
 
 
 def test_nothing_is_counted_as_named_where_all_is_seen() -> None:
