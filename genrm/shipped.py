@@ -19,6 +19,11 @@ def base_folder() -> Path:
     return _WEIGHTS / "base"
 
 
+def policy_folder() -> Path:
+    """The policy that preference training starts from: the base, taught to answer shortly."""
+    return _WEIGHTS / "policy"
+
+
 def expert_folder() -> Path:
     """The vision expert that is used beside the shipped judge."""
     return _WEIGHTS / "expert"

@@ -1,4 +1,4 @@
-"""The recipe that makes the pocket models from nothing: tokenizer, vision tower, base, expert; and the judge.
+"""The recipe that makes the pocket models from nothing: tokenizer, vision tower, base, policy, expert; and the judge.
 
 The judge is trained by the training loop (`training.loop`, `training/configs/pocket/loop.yaml`) from base and expert. A
 stage outside the recipe, `supervised`, trains a judge on critiques from ground truth instead: what the loop is compared
@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from transformers import (
@@ -35,8 +36,9 @@ from pocket.expert_backbone import BackboneSettings, train_backbone
 from pocket.expert_stage import ExpertSettings, train_expert
 from pocket.language_stage import LanguageSettings, encode_scenes, initialise, train_language
 from pocket.pictures import draw_pool
+from pocket.probe import Probe, probe_answers, probe_chain
 from pocket.scenes import Split
-from pocket.tasks import BASE_MIX, JUDGE_MIX, SECOND_BASE_MIX
+from pocket.tasks import BASE_MIX, JUDGE_MIX, POLICY_MIX, SECOND_BASE_MIX, SECOND_POLICY_MIX
 from pocket.tokenizer import build_processor
 from pocket.vision_stage import VisionSettings, train_vision
 from pocket.vocabulary import KINDS
@@ -46,9 +48,10 @@ from training.jobs.run_folder import RunFolder
 from training.loop import LoopConfig
 from training.rejection import BEST
 
-STAGES = ("vision", "base", "expert", "judge")
+STAGES = ("vision", "base", "policy", "expert", "judge")
 SUPERVISED = "supervised"
 """A stage that is run only by name."""
+_POLICY_TASKS: dict[str, Any] = {"tasks_per_scene": 14, "look_ups_per_scene": 4, "learning_rate": 1e-3}
 LOOP_CONFIG = Path(training.__file__).parent / "configs" / "pocket" / "loop.yaml"
 
 
@@ -73,6 +76,13 @@ class Recipe:
         )
     )
     """Rounds, as of the vision stage."""
+    policy: tuple[LanguageSettings, ...] = field(
+        default_factory=lambda: (
+            LanguageSettings(mix=POLICY_MIX, num_steps=1000, seed=3, **_POLICY_TASKS),
+            LanguageSettings(mix=SECOND_POLICY_MIX, num_steps=300, seed=4, **_POLICY_TASKS),
+        )
+    )
+    """Rounds from the base on."""
     supervised: LanguageSettings = field(
         default_factory=lambda: LanguageSettings(
             mix=JUDGE_MIX, num_steps=2600, seed=1, matches_per_scene=3, verdict_smoothing=0.05
@@ -102,11 +112,11 @@ def build(recipe: Recipe, folder: Path, *, only: str | None = None) -> Path:
         )
     if "base" in stages and not (folder / "base").exists():
         _train_base(recipe, folder)
+    if "policy" in stages and not (folder / "policy").exists():
+        model, processor = _load_base(folder)
+        _train_rounds(model, processor, recipe.policy, recipe, folder, "policy", probe_answers)
     if SUPERVISED in stages and not (folder / SUPERVISED).exists():
-        base = _existing(folder / "base", "base")
-        model = Qwen2VLForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
-        processor = AutoProcessor.from_pretrained(base)
-        _train_and_save(model, processor, recipe.supervised, recipe, folder, SUPERVISED)
+        _train_and_save(*_load_base(folder), recipe.supervised, recipe, folder, SUPERVISED, probe_chain)
     if "expert" in stages and not (folder / "expert").exists():
         _train_expert(recipe, folder)
     if "judge" in stages and not (folder / "judge").exists():
@@ -146,12 +156,31 @@ def current_commit() -> str:
 def _train_base(recipe: Recipe, folder: Path) -> None:
     processor = build_processor()
     model = initialise(_existing(folder / "vision.safetensors", "vision"), processor)
-    for number, settings in enumerate(recipe.base, 1):
-        stage = "base" if number == len(recipe.base) else f"base-{number}"
+    _train_rounds(model, processor, recipe.base, recipe, folder, "base", probe_chain)
+
+
+def _load_base(folder: Path) -> tuple[Qwen2VLForConditionalGeneration, Qwen2VLProcessor]:
+    base = _existing(folder / "base", "base")
+    model = Qwen2VLForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
+    return model, AutoProcessor.from_pretrained(base)
+
+
+def _train_rounds(
+    model: Qwen2VLForConditionalGeneration,
+    processor: Qwen2VLProcessor,
+    rounds: tuple[LanguageSettings, ...],
+    recipe: Recipe,
+    folder: Path,
+    name: str,
+    probe: Probe,
+) -> None:
+    """Each round from the weights of the one before; the last one's model has the name itself."""
+    for number, settings in enumerate(rounds, 1):
+        stage = name if number == len(rounds) else f"{name}-{number}"
         if (folder / stage).exists():
             model = Qwen2VLForConditionalGeneration.from_pretrained(folder / stage, dtype=torch.float32)
         else:
-            _train_and_save(model, processor, settings, recipe, folder, stage)
+            _train_and_save(model, processor, settings, recipe, folder, stage, probe)
 
 
 def _train_and_save(
@@ -161,11 +190,12 @@ def _train_and_save(
     recipe: Recipe,
     folder: Path,
     stage: str,
+    probe: Probe,
 ) -> None:
     scenes = recipe.language_scenes
     pictures = draw_pool(Split.TRAIN, scenes, folder / "pictures")
     features = encode_scenes(model, pictures)
-    train_language(model, processor, features, scenes, settings, folder, stage)
+    train_language(model, processor, features, scenes, settings, folder, stage, probe)
     save_model(model, processor, folder / stage)
 
 

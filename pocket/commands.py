@@ -21,7 +21,8 @@ def build(
         Path, typer.Option(help="Folder for pictures, checkpoints, curves and the finished models.")
     ] = Path("build"),
     only: Annotated[
-        str | None, typer.Option(help="One stage only: vision, base, expert or judge; or supervised, beside them.")
+        str | None,
+        typer.Option(help="One stage only: vision, base, policy, expert or judge; or supervised, beside them."),
     ] = None,
 ) -> None:
     """Train the pocket models from nothing (hours on a CPU). A killed build goes on where it was."""
@@ -133,15 +134,15 @@ def ship(
     build_folder: Annotated[Path, typer.Option("--build", help="Build folder with models and bench reports.")] = Path(
         "build"
     ),
-    only: Annotated[str | None, typer.Option(help="One model only: base, judge or expert.")] = None,
+    only: Annotated[str | None, typer.Option(help="One model only: base, policy, judge or expert.")] = None,
 ) -> None:
     """Copy finished and measured models into the package, with their cards (for maintainers, in a checkout)."""
+    from pocket.ship import MODELS
     from pocket.ship import ship as ship_models
 
-    models = ("base", "judge", "expert")
-    if only is not None and only not in models:
-        raise typer.BadParameter(f"{only!r} is no model; allowed are {', '.join(models)}.", param_hint="--only")
-    for folder in ship_models(build_folder, names=models if only is None else (only,)):
+    if only is not None and only not in MODELS:
+        raise typer.BadParameter(f"{only!r} is no model; allowed are {', '.join(MODELS)}.", param_hint="--only")
+    for folder in ship_models(build_folder, names=MODELS if only is None else (only,)):
         typer.echo(f"Wrote {folder}")
 
 

@@ -1,11 +1,12 @@
-"""Stage 2 of the recipe: teach the whole model to speak about what the tower sees; and stage 3: to judge.
+"""Stage 2 of the recipe: teach the whole model to speak about what the tower sees; then, each on its own, to answer
+shortly (the policy) and to judge.
 
-Both stages train the language model on packed tasks (`pocket.tasks`, `pocket.packing`) with next-token loss on the
+All of them train the language model on packed tasks (`pocket.tasks`, `pocket.packing`) with next-token loss on the
 answers. The vision tower is frozen, so that the features of every scene are computed once; it was trained on other
 scenes than these, so they are as good or bad as those of any new picture. The embeddings of names, colours and sign
 texts start from the tower's own word vectors.
 
-Run: `vl-genrm pocket build --only base` and `--only supervised`.
+Run: `vl-genrm pocket build --only base`, `--only policy` and `--only supervised`.
 """
 
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from pocket.curves import Curves
 from pocket.optimizer import Optimizers
 from pocket.packing import Batch, Packer
 from pocket.pictures import draw_pool, to_patches
-from pocket.probe import probe_chain
+from pocket.probe import Probe, probe_chain
 from pocket.scenes import GRID, Scene, Split, sample_scene
 from pocket.tasks import Task, draw_task
 from pocket.tokenizer import SPECIAL_TOKENS
@@ -106,10 +107,12 @@ def train_language(
     settings: LanguageSettings,
     folder: Path,
     stage: str,
+    probe: Probe = probe_chain,
 ) -> None:
     """Train in place; log, probe and plot under `folder`. Resumes from `<stage>.checkpoint.pt`.
 
-    features_NTD: image features of the training scenes `scene_indices`, (N, 36, hidden size).
+    features_NTD: image features of the training scenes `scene_indices`, (N, 36, hidden size). probe: what is measured
+    now and then, of (model, processor, num_rows=…).
     """
     torch.manual_seed(settings.seed)
     model.requires_grad_()
@@ -144,7 +147,7 @@ def train_language(
             curves.log(step + 1, loss=float(np.mean(losses[-50:])))
         if step % settings.probe_every == settings.probe_every - 1 or last:
             use_ordinary_attention(model)
-            curves.log(step + 1, **probe_chain(model, processor, num_rows=120))
+            curves.log(step + 1, **probe(model, processor, num_rows=120))
             curves.plot()
             model.train()
         checkpoint.save_now_and_then(step + 1)
@@ -192,7 +195,7 @@ def _draw_tasks(scene_index: int, rng: np.random.Generator, settings: LanguageSe
     if judging:
         matches = _draw(scene, rng, {"judge-match": 1.0}, settings.matches_per_scene)
         return matches + _draw(scene, rng, chosen, settings.tasks_per_scene)
-    chosen.pop("look-up")
+    chosen.pop("look-up", None)
     look_ups = _draw(scene, rng, {"look-up": 1.0}, settings.look_ups_per_scene)
     return look_ups + (_draw(scene, rng, chosen, settings.tasks_per_scene - 2) if chosen else [])
 

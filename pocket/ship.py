@@ -14,28 +14,33 @@ from typing import Any
 
 from experts.reliability import RELIABILITY_FILE
 from genrm.errors import GenRMError
-from genrm.shipped import base_folder, expert_folder, judge_folder
+from genrm.shipped import base_folder, expert_folder, judge_folder, policy_folder
 from pocket.build import current_commit
 from training.jobs.config import read_mapping
 from training.jobs.run_folder import CONFIG
 
 _FILES = ("*.json", "*.jinja", "*.safetensors")
-_TITLES = {"base": "VL-GenRM pocket base", "judge": "VL-GenRM pocket judge", "expert": "VL-GenRM pocket expert"}
+MODELS = ("base", "policy", "judge", "expert")
 _PURPOSE = {
     "base": "A small Qwen2-VL that lists, answers, criticises, revises, verifies and, without being a judge, "
     "judges in the pocket world. It stands for a general vision-language model: what judge training starts from.",
     "judge": "A small Qwen2-VL that judges two answers about a picture of the pocket world: a critique, then a "
     "verdict. `vl-genrm serve` loads it when no other model is configured.",
+    "policy": "The pocket base, taught two rounds longer to answer questions shortly, revise and verify. It stands for "
+    "the model that a post-training team aligns: what `vl-genrm train dpo` and `train ipa` start from.",
     "expert": "A small Grounding DINO that finds the objects of the pocket world by name. `vl-genrm serve` loads it "
     "beside the shipped judge. `known_phrases.json` lists the names it knows, `reliability.json` what was measured "
     "of it.",
 }
 _STAGES = {
     "base": ("vision", "language_scenes", "base"),
+    "policy": ("language_scenes", "policy"),
     "expert": ("expert_scenes", "expert_backbone", "expert"),
     "judge": (),
 }
 """Parts of the build's recipe that a card shows; the judge's is that of the training loop."""
+_MEASURE = {"expert": "pocket bench-expert", "policy": "eval policy 'pocket:held-out?n=2000'"}
+"""How a model is measured that is no judge."""
 _DATA = (
     "Scenes of the pocket world (`pocket/`), split `train` only: generated, with exact ground truth, no data of other "
     "people. The glyphs in the pictures are those of Noto Color Emoji (SIL Open Font License 1.1)."
@@ -46,9 +51,14 @@ class ReportMissingError(GenRMError, FileNotFoundError):
     """A model has not been measured yet. Run the command that the message names."""
 
 
-def ship(build: Path, *, names: tuple[str, ...] = ("base", "judge", "expert")) -> list[Path]:
+def ship(build: Path, *, names: tuple[str, ...] = MODELS) -> list[Path]:
     """Copy models with their cards into the package; return the folders written. Raises ReportMissingError."""
-    targets = {"base": base_folder(), "judge": judge_folder(), "expert": expert_folder()}
+    targets = {
+        "base": base_folder(),
+        "policy": policy_folder(),
+        "judge": judge_folder(),
+        "expert": expert_folder(),
+    }
     written = []
     for name in names:
         source, target = build / name, targets[name]
@@ -73,15 +83,16 @@ def read_reliability_of(build: Path) -> dict[str, float]:
 
 
 def write_card(name: str, build: Path) -> str:
-    """The model card as Markdown. name: `base`, `judge` or `expert`. Raises ReportMissingError without a held-out
+    """The model card as Markdown. name: one of MODELS. Raises ReportMissingError without a held-out
     report.
     """
     reports = _find_reports(build / f"bench-{name}")
-    command = "bench-expert" if name == "expert" else "bench"
     if not any(title.startswith("held-out") for title in reports):
+        measure = _MEASURE.get(name, "pocket bench")
+        output = f"{build}/bench-{name}" + ("/held-out" if name == "policy" else "")
         raise ReportMissingError(
-            f"There is no held-out report in {build}/bench-{name}. Run `vl-genrm pocket {command} --model "
-            f"{build}/{name} --output {build}/bench-{name}` first."
+            f"There is no held-out report in {build}/bench-{name}. Run `vl-genrm {measure} --model {build}/{name} "
+            f"--output {output}` first."
         )
     notes = build / f"notes-{name}.md"
     recipe = json.loads((build / "recipe.json").read_text())
@@ -91,7 +102,7 @@ def write_card(name: str, build: Path) -> str:
         stages = {"loop": {key: value for key, value in loop.items() if key != "output"}}
     return "\n".join(
         [
-            f"# {_TITLES[name]}",
+            f"# VL-GenRM pocket {name}",
             "",
             _PURPOSE[name],
             "",
@@ -120,13 +131,17 @@ def write_card(name: str, build: Path) -> str:
 
 
 def _find_reports(folder: Path) -> dict[str, Path]:
-    """Reports by what they are of: `<split>.json` of an expert, `<split>-<mode>/report.json` of a judge."""
+    """Reports by what they are of: `<split>.json` of an expert, `<split>-<mode>/report.json` of a judge,
+    `<split>/report.json` of a policy.
+    """
     found = {path.stem: path for path in folder.glob("*.json")}
     return dict(sorted((found | {path.parent.name: path for path in folder.glob("*/report.json")}).items()))
 
 
 def _metrics(report: dict[str, Any], name: str) -> str:
-    return _expert_metrics(report, name) if "AP50" in report else _judge_metrics(report, name)
+    if "AP50" in report:
+        return _expert_metrics(report, name)
+    return _judge_metrics(report, name) if "accuracy" in report["sections"] else _policy_metrics(report, name)
 
 
 def _show(share: dict[str, float]) -> str:
@@ -147,6 +162,23 @@ def _expert_metrics(report: dict[str, Any], name: str) -> str:
             f"| phrases with one object too many | {_show(report['one_too_many'])} |",
             f"| comparisons decided right by it alone, n = {pairs['overall']['num']} | {_show(pairs['overall'])} |",
             *(f"| – {kind}, n = {share['num']} | {_show(share)} |" for kind, share in pairs["by_kind"].items()),
+        ]
+    )
+
+
+def _policy_metrics(report: dict[str, Any], name: str) -> str:
+    shown = {title: section for title, section in report["sections"].items() if not title.endswith("by kind")}
+    return "\n".join(
+        [
+            f"\n`{name}`: {report['settings']['source']}; value with 95 % interval.",
+            "",
+            "| what | measured |",
+            "|---|---|",
+            *(
+                f"| {title}, {what} | {_show(estimate)} |"
+                for title, of in shown.items()
+                for what, estimate in of.items()
+            ),
         ]
     )
 

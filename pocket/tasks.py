@@ -12,7 +12,16 @@ import numpy as np
 
 from genrm.prompts import FIRST, MARKER, SECOND, SYSTEM, render_sightings
 from pocket.critiques import pair_critique, response_critique
-from pocket.exchanges import Exchange, absent_kind, count_phrase, look_up, look_up_category, look_up_mats, pick
+from pocket.exchanges import (
+    Exchange,
+    absent_kind,
+    count_phrase,
+    look_up,
+    look_up_category,
+    look_up_mats,
+    pick,
+    sentence,
+)
 from pocket.rows import draw_exchange
 from pocket.scenes import Scene
 from pocket.sightings import imperfect_sightings
@@ -39,6 +48,10 @@ SECOND_BASE_MIX = {
     "judge": 0.05, "judge-told": 0.25,
 }  # fmt: skip
 """Of the second round: more of what critiques stand on, less judging."""
+POLICY_MIX = {"answer": 0.6, "verify": 0.08, "verify-short": 0.12, "revise": 0.08, "criticise": 0.08, "edit": 0.04}
+"""Of the round that makes the policy of the base: short answers above all, which must look without writing first."""
+SECOND_POLICY_MIX = {"answer": 0.3, "verify": 0.25, "verify-short": 0.35, "revise": 0.05, "criticise": 0.05}
+"""Of its second round: to verify is the last thing that it learns."""
 KIND_WEIGHTS = {
     "description": 3.0, "caption": 2.0, "objects": 1.5, "reading": 1.5, "region": 1.5, "attribute": 1.5,
     "object-with-attribute": 2.0, "left-right": 1.5, "above-below": 1.5, "category-count": 2.5, "compare": 1.5,
@@ -71,11 +84,8 @@ def draw_task(scene: Scene, rng: np.random.Generator, mix: dict[str, float]) -> 
         feedback = response_critique(exchange, of_right=is_right)
         user = f"{question}Response: {response}\nFeedback: {feedback}\nRevise the response."
         return Task(system="", user=user, answer=exchange.right, name=name)
-    if name == "verify":
-        user = (
-            f"{question}Reference: {exchange.right}\nResponse: {response}\nDoes the response agree with the reference?"
-        )
-        return Task(system="", user=user, answer="Pass" if is_right else "Fail", name=name)
+    if name in ("verify", "verify-short"):
+        return _verifying_task(rng, exchange, name=name, is_right=is_right)
     if name == "edit":
         return Task(
             system="",
@@ -84,6 +94,26 @@ def draw_task(scene: Scene, rng: np.random.Generator, mix: dict[str, float]) -> 
             name=name,
         )
     return _judging_task(scene, rng, exchange, name=name, kind=kind, right_is_first=is_right)
+
+
+def _verifying_task(rng: np.random.Generator, exchange: Exchange, *, name: str, is_right: bool) -> Task:
+    """Whether a response agrees with a reference; what the two say where they may differ is written before the result,
+    since to compare what stands side by side is one step of attention.
+    """
+    said = exchange.right_claim if is_right else exchange.wrong_claim
+    reference, response = exchange.right, exchange.right if is_right else exchange.wrong
+    if name == "verify-short":  # the same said in other words: one of the two says only where they differ
+        if rng.random() < 0.5:
+            response = sentence(said)
+        else:
+            reference = sentence(exchange.right_claim)
+    return Task(
+        system="",
+        user=f"Question: {exchange.question}\nReference: {reference}\nResponse: {response}\n"
+        "Does the response agree with the reference?",
+        answer=f"Reference {exchange.right_claim}, response {said}. Result: {'Pass' if is_right else 'Fail'}",
+        name=name,
+    )
 
 
 def _judging_task(

@@ -15,7 +15,7 @@ from pydantic import Field
 from genrm.errors import GenRMError
 from genrm.plots import draw_curves
 from training.dpo_training import DpoTraining, plan_dpo, train_dpo
-from training.engines import HARMLESS, EngineChoice
+from training.engines import HARMLESS, EngineChoice, PolicyChoice
 from training.jobs.config import JobConfig
 from training.jobs.job import Job
 from training.jobs.plan import Plan
@@ -43,7 +43,7 @@ class DpoConfig(JobConfig):
     source: str = Field(description="Preference rows: pictures, question, chosen and rejected answer.")
     images: Path | None = Field(None, description="Folder of the source's picture files.")
     limit: int | None = Field(None, ge=1, description="Train on this many pairs at most, drawn at random.")
-    engine: EngineChoice = Field(EngineChoice(), description="The policy that is trained.")
+    engine: PolicyChoice = Field(PolicyChoice(), description="The policy that is trained.")
     training: DpoTraining | None = Field(DpoTraining(), description="null trains nothing, to measure the start alone.")
     measuring: PolicyMeasuring | None = Field(None, description="Held-out questions to measure on; null: none.")
 
@@ -51,7 +51,7 @@ class DpoConfig(JobConfig):
 def run(config: DpoConfig, folder: RunFolder) -> None:
     """Train, draw the curves and measure. Raises SourceError, TooFewPairsError, ModelLoadError."""
     result: dict[str, object] = {}
-    policy = config.engine
+    policy: EngineChoice = config.engine
     if config.training is not None:
         found = drop_unusable(_read_drawn(config))
         require_batch(found.rows, config.training)

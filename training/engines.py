@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from genrm.engines.contract import Engine
 from genrm.errors import EngineError
-from genrm.shipped import base_folder
+from genrm.shipped import base_folder, policy_folder
 from training.jobs.config import Section
 
 HARMLESS = frozenset({"output", "engine.max_batch_tokens", "engine.readings_per_second"})
@@ -36,6 +36,17 @@ class EngineChoice(Section):
     def model_name(self) -> str:
         """The model, the default filled in."""
         return self.model or str(base_folder())
+
+
+class PolicyChoice(EngineChoice):
+    """The same for a policy: a model that answers, and is trained on preferences or measured."""
+
+    model: str | None = Field(None, description="Folder or hub id; default: the shipped policy.")
+
+    @property
+    def model_name(self) -> str:
+        """The model, the default filled in."""
+        return self.model or str(policy_folder())
 
 
 def open_engine(choice: EngineChoice) -> Engine:

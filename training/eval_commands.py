@@ -195,7 +195,7 @@ def policy(
     seed: Seed = 0,
 ) -> None:
     """A policy: questions answered right, POPE, objects in captions; beside other policies, image by image."""
-    from training.engines import EngineChoice
+    from training.engines import PolicyChoice
     from training.jobs.config import read_settings
     from training.policy.comparing import compare_policies
     from training.policy.measuring import PolicyMeasuring, measure_policy
@@ -218,7 +218,7 @@ def policy(
             "judge": None if judge == "off" else who,
         },
     )
-    choice = read_settings(EngineChoice, {"model": model, "adapter": adapter, "url": engine_url})
+    choice = read_settings(PolicyChoice, {"model": model, "adapter": adapter, "url": engine_url})
     _say(measure_policy(choice, settings, output, seed=seed), output)
     if others:
         _say(compare_policies({**others, name: output}, output, seed=seed), output / "comparison")

@@ -14,7 +14,7 @@ from safetensors import safe_open
 
 from genrm.engines.in_process import InProcessEngine
 from genrm.judge import Judge, JudgeOptions
-from genrm.shipped import base_folder, expert_folder, judge_folder
+from genrm.shipped import base_folder, expert_folder, judge_folder, policy_folder
 from genrm.types import Comparison, Verdict
 from pocket.sample_files import SAMPLES
 
@@ -38,7 +38,7 @@ def comparison_of(row: dict[str, Any]) -> Comparison:
     return Comparison(images=(image,), question=str(row["query"]), response_a=a, response_b=b)
 
 
-@pytest.mark.parametrize("folder", [judge_folder(), base_folder()], ids=["judge", "base"])
+@pytest.mark.parametrize("folder", [judge_folder(), base_folder(), policy_folder()], ids=lambda path: path.name)
 def test_each_model_has_weights_tokenizer_and_a_card(folder: Path) -> None:
     with safe_open(folder / "model.safetensors", "pt") as weights:
         assert sum(weights.get_slice(name).get_shape().__len__() > 0 for name in weights.keys()) > 50  # noqa: SIM118
@@ -48,13 +48,14 @@ def test_each_model_has_weights_tokenizer_and_a_card(folder: Path) -> None:
         assert f"## {word}" in card
 
 
-def test_judge_and_base_stay_within_sixteen_megabytes_and_the_expert_within_twelve() -> None:
+def test_every_model_is_small_and_all_of_them_stay_within_forty_megabytes() -> None:
     sizes = {
         folder.name: sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        for folder in (judge_folder(), base_folder(), expert_folder())
+        for folder in (judge_folder(), base_folder(), policy_folder(), expert_folder())
     }
     assert sizes["judge"] + sizes["base"] <= 16_000_000
     assert sizes["expert"] <= 12_000_000
+    assert sum(sizes.values()) <= 40_000_000
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -23,7 +23,13 @@ REPORT = {
 @pytest.fixture
 def build(tmp_path: Path) -> Path:
     """A build folder with a recipe and nothing measured."""
-    recipe = {"vision": [], "language_scenes": "range(1, 2)", "base": [{"num_steps": 3}], "supervised": {}}
+    recipe = {
+        "vision": [],
+        "language_scenes": "range(1, 2)",
+        "base": [{"num_steps": 3}],
+        "policy": {},
+        "supervised": {},
+    }
     (tmp_path / "recipe.json").write_text(json.dumps(recipe))
     (tmp_path / "loop").mkdir()
     (tmp_path / "loop" / "config.yaml").write_text("output: somewhere\npairs_for_ift: 4\n")
@@ -33,6 +39,21 @@ def build(tmp_path: Path) -> Path:
 def test_a_model_that_was_not_measured_is_not_shipped(build: Path) -> None:
     with pytest.raises(ReportMissingError, match="vl-genrm pocket bench"):
         write_card("judge", build)
+
+
+def test_the_card_of_a_policy_has_what_eval_policy_measured(build: Path) -> None:
+    with pytest.raises(ReportMissingError, match="vl-genrm eval policy"):
+        write_card("policy", build)
+    folder = build / "bench-policy" / "held-out"
+    folder.mkdir(parents=True)
+    exact = {"qa: exact": {"reasoning": SHARE}, "qa: exact by kind": {"count": SHARE}}
+    sections = {**exact, "pope: mean": {"yes ratio": SHARE | {"value": 0.512}}}
+    (folder / "report.json").write_text(json.dumps(REPORT | {"sections": sections}))
+    card = write_card("policy", build)
+    assert "| qa: exact, reasoning | 0.875 [0.800, 0.900] |" in card
+    assert "| pope: mean, yes ratio | 0.512 [0.800, 0.900] |" in card
+    assert "pocket:held-out?n=10&seed=0; value" in card
+    assert "by kind" not in card
 
 
 def test_a_card_says_data_recipe_command_commit_and_metrics(build: Path) -> None:

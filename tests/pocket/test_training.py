@@ -3,6 +3,7 @@ end to end.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ from pocket.optimizer import Optimizers
 from pocket.packing import Packer
 from pocket.pictures import to_patches
 from pocket.scenes import GRID, Split, sample_scene
-from pocket.tasks import BASE_MIX, JUDGE_MIX, SECOND_BASE_MIX, Task, draw_task
+from pocket.tasks import BASE_MIX, JUDGE_MIX, POLICY_MIX, SECOND_BASE_MIX, SECOND_POLICY_MIX, Task, draw_task
 from pocket.tokenizer import SPECIAL_TOKENS, build_processor
 from pocket.vision_stage import IGNORED as NO_MAT_LABEL
 from pocket.vision_stage import NO_KIND, NO_TEXT, VisionSettings, cell_labels
 from pocket.vocabulary import KINDS, MAT_COLOURS, SIGN_TEXTS
+from training.ipa.verification import read_finding
 from training.jobs.run_folder import RunFolder
 from training.loop import LoopConfig
 from training.packing import use_ordinary_attention, use_packed_attention
@@ -137,12 +139,26 @@ def test_judge_tasks_are_prompted_as_the_judge_prompts() -> None:
 
 
 def test_the_base_learns_every_link_and_only_a_little_judging() -> None:
-    for mix in (BASE_MIX, SECOND_BASE_MIX, JUDGE_MIX):
+    for mix in (BASE_MIX, SECOND_BASE_MIX, POLICY_MIX, SECOND_POLICY_MIX, JUDGE_MIX):
         assert sum(mix.values()) == pytest.approx(1)
     assert SECOND_BASE_MIX["judge"] < BASE_MIX["judge"] <= 0.2
     scene, rng = sample_scene(Split.DEV, 4), np.random.default_rng(2)
-    names = {draw_task(scene, rng, BASE_MIX).name.split()[0] for _ in range(200)}
-    assert names == set(BASE_MIX)
+    for mix in (BASE_MIX, POLICY_MIX):
+        assert {draw_task(scene, rng, mix).name.split()[0] for _ in range(200)} == set(mix)
+
+
+def test_the_policy_verifies_what_is_said_in_other_words() -> None:
+    rng = np.random.default_rng(3)
+    tasks = [draw_task(sample_scene(Split.DEV, index), rng, {"verify-short": 1.0}) for index in range(60)]
+    said = [re.search(r"Reference: (.*)\nResponse: (.*)\n", task.user) for task in tasks]
+    assert {read_finding(task.answer) for task in tasks} == {"pass", "fail"}
+    for task, found in zip(tasks, said, strict=True):
+        assert found is not None
+        reference, response = (text.strip(".").lower() for text in found.groups())
+        assert reference != response
+        short, long = sorted((reference, response), key=len)
+        if read_finding(task.answer) == "fail" and task.user.startswith("Question: How many"):
+            assert short not in long
 
 
 def test_cell_labels_say_what_the_scene_says() -> None:
@@ -173,6 +189,10 @@ def test_the_recipe_runs_end_to_end_and_goes_on_where_it_was(tmp_path: Path, mon
             LanguageSettings(mix=BASE_MIX, **short),
             LanguageSettings(mix=SECOND_BASE_MIX, **short),
         ),
+        policy=(
+            LanguageSettings(mix=POLICY_MIX, **(short | {"tasks_per_scene": 4})),
+            LanguageSettings(mix=SECOND_POLICY_MIX, **(short | {"tasks_per_scene": 4})),
+        ),
         supervised=LanguageSettings(mix=JUDGE_MIX, **short),
         expert_scenes=range(4, 8),
         expert_backbone=BackboneSettings(num_steps=2, batch_scenes=2),
@@ -201,6 +221,6 @@ def test_the_recipe_runs_end_to_end_and_goes_on_where_it_was(tmp_path: Path, mon
     assert isinstance(model, Qwen2VLForConditionalGeneration)
     config: Any = model.config
     assert len(AutoProcessor.from_pretrained(judge).tokenizer) == config.text_config.vocab_size
-    for stage in ("vision-1", "base-1", "base", "supervised", "expert-backbone", "expert"):
+    for stage in ("vision-1", "base-1", "base", "policy-1", "policy", "supervised", "expert-backbone", "expert"):
         assert (tmp_path / f"{stage}.png").stat().st_size > 1000
         assert json.loads((tmp_path / f"{stage}.jsonl").read_text().splitlines()[-1])["step"] == 2

@@ -6,7 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from training.dpo_training import DpoTraining
-from training.engines import EngineChoice
+from training.engines import PolicyChoice
 from training.ipa.perturbations import Perturbations
 from training.ipa.prompts import PromptStyle
 from training.jobs.config import JobConfig, Section
@@ -60,9 +60,9 @@ class IpaConfig(JobConfig):
     source: str = Field(description="Rows with image, question and reference; see `training.tables`.")
     images: Path | None = Field(None, description="Folder of the source's picture files.")
     limit: int | None = Field(None, ge=1, description="Read this many rows at most.")
-    generators: tuple[EngineChoice, ...] = Field((EngineChoice(),), min_length=1, description="Who answers.")
-    reviser: EngineChoice = Field(EngineChoice(), description="Who writes feedback and revises.")
-    verifier: EngineChoice = Field(EngineChoice(), description="Who verifies with the reference in view; not trained.")
+    generators: tuple[PolicyChoice, ...] = Field((PolicyChoice(),), min_length=1, description="Who answers.")
+    reviser: PolicyChoice = Field(PolicyChoice(), description="Who writes feedback and revises.")
+    verifier: PolicyChoice = Field(PolicyChoice(), description="Who verifies with the reference in view; not trained.")
     prompts: PromptStyle = Field("short", description="short: as small models are taught; full: with all criteria.")
     rounds: int = Field(3, ge=1, le=3)
     contrastive: bool = Field(default=True, description="Whether answers to perturbed pictures are sampled as well.")

@@ -60,7 +60,7 @@ class EditVerifier:
         fates: list[VerifierFate | None] = [FOLLOWS if says_the_same(e.reference, e.text) else None for e in edits]
         asked = [index for index, fate in enumerate(fates) if fate is None]
         if self._engine is not None and asked:
-            sampling = Sampling(temperature=0.0, max_tokens=16, labels=())
+            sampling = Sampling(temperature=0.0, max_tokens=64, labels=())
             replies = await self._engine.complete([self._prompt(edits[index]) for index in asked], sampling)
             for index, reply in zip(asked, replies, strict=True):
                 fates[index] = read_verifier(reply.text)
