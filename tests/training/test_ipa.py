@@ -321,10 +321,10 @@ def test_a_dry_run_names_rounds_and_trainings(run: Run) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*(checkpointing|pin_memory|requires_grad).*")
-def test_the_shipped_base_makes_pairs_and_is_trained_on_them_between_rounds(tmp_path: Path) -> None:
+def test_the_shipped_policy_makes_pairs_and_is_trained_on_them_between_rounds(tmp_path: Path) -> None:
     settings = [
         "source=pocket:train?n=24&seed=3", f"output={tmp_path}", "rounds=2", "sampled.per_item=2", "contrastive=false",
-        "sampled.max_tokens=48", "revision.max_tokens=64", "verification.max_tokens=8", "training.batch_size=4",
+        "sampled.max_tokens=48", "revision.max_tokens=64", "verification.max_tokens=64", "training.batch_size=4",
         "training.learning_rate=1e-3", "caps.pairs_per_item=4",
     ]  # fmt: skip
     config = read_config(IpaConfig, None, settings)
