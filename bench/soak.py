@@ -116,7 +116,7 @@ def plot(samples: Sequence[Sample], p99: Sequence[tuple[float, float]], warmup_s
         waits.set(ylabel="p99 (ms)", xlabel="minutes")
         for axis in axes:
             axis.axvspan(0, warmup_seconds / 60, color=GREY, alpha=0.15, linewidth=0)
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, 1.08 * axis.get_ylim()[1])  # a level line is not to lie on the frame
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
