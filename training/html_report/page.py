@@ -19,7 +19,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from genrm.types import describe_found
+from experts.findings import FINDING_SIGNS, describe_claim, describe_ground
 from training.html_report.cases import Case, Group
 from training.html_report.pictures import Album, Picture
 from training.html_report.plots import CAPTIONS
@@ -34,12 +34,6 @@ MAX_TEXT_CHARS = 4_000
 MAX_SKIPPED = 20
 MAX_READINGS = 4
 """Of each example that are shown with their critiques; a judge that samples has more."""
-_FINDINGS = {
-    "supported": ("✓", "the experts found it"),
-    "unsupported": ("∅", "claimed, not found"),
-    "contradicted": ("✗", "something else was found"),
-    "unchecked": ("?", "no expert could say"),
-}
 _SIGNS = {"bad": "✗", "open": "?", "good": "✓"}
 
 _log = logging.getLogger(__name__)
@@ -109,7 +103,7 @@ def render_page(page: Page, folder: Path) -> str:
             style_hash=digest,
             max_skipped=MAX_SKIPPED,
             max_readings=MAX_READINGS,
-            findings=_FINDINGS,
+            finding_signs=FINDING_SIGNS,
             signs=_SIGNS,
         )
     )
@@ -137,7 +131,8 @@ def _environment() -> Environment:
     environment.filters |= {
         "number": show_number,
         "text": lambda text: shorten(text, MAX_TEXT_CHARS),
-        "found": describe_found,
+        "claim": describe_claim,
+        "ground": describe_ground,
         "percent": lambda value: f"{value:.1%}",
         "axis": _place_on_axis,
     }
