@@ -32,8 +32,6 @@ from genrm.shipped import judge_folder
 from genrm.types import Comparison
 
 SAMPLES = Path(__file__).parents[1] / "genrm" / "samples"
-NUM_GENERATE_COMPARISONS = 8
-"""Comparisons per round of one-by-one `generate`, which takes the same time for each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +52,7 @@ class Figures:
 def main() -> None:
     """Measure and print; write the figures as JSON if asked to."""
     arguments = _parse_arguments()
-    comparisons = load_comparisons(arguments.samples, max(arguments.clients))
+    comparisons = load_comparisons(arguments.samples, max(arguments.clients), side=arguments.side)
     loaded = load_model(
         arguments.model, placement=choose_placement(device=arguments.device, dtype="auto", attention="sdpa")
     )
@@ -66,6 +64,7 @@ def main() -> None:
             clients=arguments.clients,
             rounds=arguments.rounds,
             max_tokens=arguments.max_tokens,
+            num_alone=arguments.generate_comparisons,
         )
     )
     print(f"{arguments.model}: {loaded.placement.reason}; torch {torch.__version__}")
@@ -75,12 +74,17 @@ def main() -> None:
             f"({row.verdicts_per_second:.1f}/s), generate {1000 * row.generate_seconds:7.1f} ms, "
             f"ratio {row.ratio:.1f}; {row.tokens_per_reading:.1f} tokens a reading, same texts {row.same_texts:.0%}"
         )
+    if loaded.placement.device.type == "cuda":
+        print(f"most memory, both copies of the model: {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(row) for row in figures], indent=1) + "\n", encoding="utf-8")
 
 
-def load_comparisons(folder: Path, num: int) -> list[Comparison]:
-    """Comparisons from a folder that `vl-genrm pocket export` writes, repeated if it has too few."""
+def load_comparisons(folder: Path, num: int, *, side: int | None = None) -> list[Comparison]:
+    """Comparisons from a folder that `vl-genrm pocket export` writes, repeated if it has too few.
+
+    side: pictures are made squares of so many pixels; None leaves them as they are.
+    """
     lines = (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     Random(0).shuffle(rows)
@@ -88,7 +92,7 @@ def load_comparisons(folder: Path, num: int) -> list[Comparison]:
     for index in range(num):
         row = rows[index % len(rows)]
         with Image.open(folder / row["image"]) as image:
-            picture = image.convert("RGB")
+            picture = image.convert("RGB") if side is None else image.convert("RGB").resize((side, side))
         first, second = row["response"]
         comparisons.append(Comparison(images=(picture,), question=row["query"], response_a=first, response_b=second))
     return comparisons
@@ -102,8 +106,12 @@ async def measure(
     clients: list[int],
     rounds: int,
     max_tokens: int,
+    num_alone: int,
 ) -> list[Figures]:
-    """Both sides in turns, for every number of clients."""
+    """Both sides in turns, for every number of clients.
+
+    num_alone: comparisons per round of one-by-one `generate`, which takes the same time for each.
+    """
     pairs = [[render_prompt(pair, first=first, mode="critique") for first in ("A", "B")] for pair in comparisons]
     sampling = Sampling(max_tokens=max_tokens)
     await engine.start()
@@ -123,7 +131,7 @@ async def measure(
             written = [[completion.text for completion in both] for both in completions]
             num_tokens = sum(completion.completion_tokens for both in completions for completion in both)
 
-            some = pairs[: min(num, NUM_GENERATE_COMPARISONS)]
+            some = pairs[: min(num, num_alone)]
             begun = time.perf_counter()
             alone = [[generate(loaded, prompt, max_tokens) for prompt in pair] for pair in some]
             generate_seconds.append((time.perf_counter() - begun) / len(some))
@@ -175,6 +183,8 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 32], help="comparisons at a time")
     parser.add_argument("--rounds", type=int, default=5, help="repetitions of both sides, in turns")
     parser.add_argument("--max-tokens", type=int, default=128, help="most tokens of a reading")
+    parser.add_argument("--side", type=int, help="pixels of a picture's side; default: as they are")
+    parser.add_argument("--generate-comparisons", type=int, default=8, help="of the other side, per round")
     parser.add_argument("--json", type=Path, help="write the figures here")
     return parser.parse_args()
 
