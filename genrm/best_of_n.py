@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from PIL.Image import Image
 
 from genrm.errors import InvalidComparisonError
-from genrm.evidence import is_conflict
 from genrm.judge import Judge, JudgeOptions
 from genrm.prompts import neutralise
 from genrm.ranking import Match, Pair, Strategy, StrategyChoice, choose_strategy, count_judgements, load_solver, rank
@@ -189,7 +188,10 @@ class _Matches:
             async with gate:
                 started = time.perf_counter()
                 found = await self.judge.judge_all(
-                    [self._comparison(pair) for pair in part], self.options, sightings=self.sightings
+                    [self._comparison(pair) for pair in part],
+                    self.options,
+                    sightings=self.sightings,
+                    evidence=[self._evidence_of(pair) for pair in part],
                 )
                 call = EngineCall(
                     started=started,
@@ -198,7 +200,7 @@ class _Matches:
                     num_judgements=len(part),
                 )
             self.calls.append(call)
-            self.verdicts |= {pair: self._with_evidence(pair, each) for pair, each in zip(part, found, strict=True)}
+            self.verdicts |= dict(zip(part, found, strict=True))
 
         starts = range(0, len(pairs), _MAX_COMPARISONS_PER_CALL)
         tasks = [asyncio.ensure_future(judge(pairs[start : start + _MAX_COMPARISONS_PER_CALL])) for start in starts]
@@ -243,12 +245,10 @@ class _Matches:
             experts=1000 * self._expert_seconds,
         )
 
-    def _with_evidence(self, pair: Pair, verdict: Verdict) -> Verdict:
-        """The verdict as a single judgement would give it: with what experts found of both candidates."""
+    def _evidence_of(self, pair: Pair) -> EvidencePair:
+        """What experts found of both candidates."""
         one, other = (self._evidence.get(number, ()) for number in pair)
-        evidence = EvidencePair(A=one, B=other)
-        conflict = is_conflict(evidence, verdict.preferred)
-        return verdict.model_copy(update={"evidence": evidence, "expert_conflict": conflict})
+        return EvidencePair(A=one, B=other)
 
     def _comparison(self, pair: Pair) -> Comparison:
         one, other = pair

@@ -5,6 +5,10 @@ A judge's log-odds, averaged over both orders, are divided by a temperature T > 
 comparisons stay mirrored, as a division is odd. There is one temperature per mode, because a critique makes a judge
 surer.
 
+Where what vision experts found is added to the log-odds (`experts` is `combine`), a second temperature and the weight
+of the evidence belong together and are fitted together; unfitted, the judge's own temperature and a weight of 1, which
+is right if judge and experts err independently.
+
 The file `calibration.json` lies beside the adapter, or the model where there is none; without it T is 1. It holds for
 the prompt it was fitted with, and is left aside, with a warning, under another one.
 """
@@ -13,7 +17,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol, get_args, runtime_checkable
 
@@ -26,20 +30,40 @@ CALIBRATION_FILE = "calibration.json"
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scale:
+    """Log-odds of a verdict = the judge's / temperature + evidence_weight × the evidence's, if that is added at all."""
+
+    temperature: float = 1.0
+    evidence_weight: float = 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Temperatures by mode; 1 where there is none. Raises ValueError for one that is not above 0."""
+    """Temperatures by mode; 1 where there is none. Raises ValueError for one that is not above 0.
+
+    combined: by mode, the scale under which evidence is added. Its weight may be 0: experts that say nothing.
+    """
 
     temperatures: Mapping[Mode, float] = field(default_factory=dict)
+    combined: Mapping[Mode, Scale] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for mode, value in self.temperatures.items():
-            if mode not in get_args(Mode) or not (math.isfinite(value) and value > 0):
-                raise ValueError(f"The temperature of mode {mode!r} is {value!r}; it must be a number above 0.")
+        scales = [*self.combined.items(), *((mode, Scale(temperature=t)) for mode, t in self.temperatures.items())]
+        for mode, scale in scales:
+            if mode not in get_args(Mode) or not (math.isfinite(scale.temperature) and scale.temperature > 0):
+                raise ValueError(
+                    f"The temperature of mode {mode!r} is {scale.temperature!r}; it must be a number above 0."
+                )
+            if not (math.isfinite(scale.evidence_weight) and scale.evidence_weight >= 0):
+                raise ValueError(
+                    f"The evidence weight of mode {mode!r} is {scale.evidence_weight!r}; it must be 0 or above."
+                )
 
-    def temperature(self, mode: Mode) -> float:
-        """What log-odds of this mode are divided by."""
-        return self.temperatures.get(mode, 1.0)
+    def scale(self, mode: Mode, *, with_evidence: bool = False) -> Scale:
+        """How log-odds of this mode become a verdict's. with_evidence: whether evidence is added."""
+        alone = Scale(temperature=self.temperatures.get(mode, 1.0))
+        return self.combined.get(mode, alone) if with_evidence else alone
 
 
 UNCALIBRATED = Calibration()
@@ -71,7 +95,13 @@ def read_calibration(folder: str | Path) -> Calibration:
         return UNCALIBRATED
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        calibration = Calibration({mode: float(value) for mode, value in record["temperatures"].items()})
+        calibration = Calibration(
+            {mode: float(value) for mode, value in record["temperatures"].items()},
+            {
+                mode: Scale(temperature=float(each["temperature"]), evidence_weight=float(each["evidence_weight"]))
+                for mode, each in record.get("combined", {}).items()
+            },
+        )
         fitted_for = record["prompt_version"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelLoadError(
@@ -88,13 +118,23 @@ def read_calibration(folder: str | Path) -> Calibration:
     return calibration
 
 
-def write_calibration(folder: Path, temperatures: Mapping[Mode, float], *, notes: Mapping[str, object]) -> Path:
-    """Write temperatures beside a model, keeping those of other modes that are there for the same prompt.
+def write_calibration(
+    folder: Path,
+    temperatures: Mapping[Mode, float],
+    combined: Mapping[Mode, Scale] | None = None,
+    *,
+    notes: Mapping[str, object],
+) -> Path:
+    """Write what was fitted beside a model, keeping what else is there for the same prompt.
 
-    notes: what they rest on, for readers. Returns the file's path.
+    notes: what it rests on, for readers. Returns the file's path.
     """
-    merged = Calibration({**read_calibration(folder).temperatures, **temperatures})
+    known = read_calibration(folder)
+    merged = Calibration({**known.temperatures, **temperatures}, {**known.combined, **(combined or {})})
     path = folder / CALIBRATION_FILE
-    record = {"prompt_version": PROMPT_VERSION, "temperatures": dict(merged.temperatures), "notes": dict(notes)}
+    record: dict[str, object] = {"prompt_version": PROMPT_VERSION, "temperatures": dict(merged.temperatures)}
+    if merged.combined:
+        record["combined"] = {mode: asdict(scale) for mode, scale in merged.combined.items()}
+    record["notes"] = dict(notes)
     path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return path

@@ -3,14 +3,21 @@
 The experts themselves are in the package `experts`, which stands on this one; a judge without them works as well.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from genrm.types import Comparison, EvidencePair, Response, Sighting, mean_support
+from genrm.types import Comparison, Evidence, EvidencePair, Response, Sighting, mean_support
 
-ExpertUse = Literal["off", "evidence", "prompt"]
-"""`off`: no expert is asked. `evidence`: evidence goes into the verdict only. `prompt`: the judge reads it as well."""
+ExpertUse = Literal["off", "evidence", "prompt", "combine"]
+"""`off`: no expert is asked. `evidence`: evidence comes with the verdict only. `prompt`: the judge reads it as well.
+`combine`: the judge does not read it, and its log-odds are added to the judge's."""
+
+LEAST_PROBABILITY = 1e-3
+"""A claim counts as no less probable than this: no expert is so good that one claim should settle every comparison."""
+MAX_EVIDENCE_LOG_ODDS = 30.0
+"""Nats. Evidence adds no more than this, whatever the number of claims."""
 
 CONFLICT_SUPPORT = 0.25
 """How much better the other response must be supported before a verdict is said to be in conflict with the experts."""
@@ -44,6 +51,23 @@ def support_lead(evidence: EvidencePair) -> float:
     """By how much response A is supported better than B, in [−1, 1]; 0 where either has nothing that was checked."""
     a, b = mean_support(evidence.A), mean_support(evidence.B)
     return 0.0 if a is None or b is None else a - b
+
+
+def evidence_log_odds(evidence: EvidencePair) -> float:
+    """How much likelier it is that all claims of response A are true than that all of B's are, in nats.
+
+    The sum of ln P(true) over the checked claims of A less that of B, at most `MAX_EVIDENCE_LOG_ODDS` in size; claims
+    that both make cancel. Unlike `support_lead` it grows with the number of wrong claims. 0 where nothing was checked.
+    """
+    lead = _log_truth(evidence.A) - _log_truth(evidence.B)
+    return max(-MAX_EVIDENCE_LOG_ODDS, min(MAX_EVIDENCE_LOG_ODDS, lead))
+
+
+def _log_truth(claims: Sequence[Evidence]) -> float:
+    """Ln of the probability that all checked claims are true, taken as independent; their order changes nothing."""
+    return math.fsum(
+        math.log(max(claim.probability, LEAST_PROBABILITY)) for claim in claims if claim.probability is not None
+    )
 
 
 def find_better_supported(evidence: EvidencePair) -> Response | None:

@@ -14,14 +14,16 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from genrm.calibration import UNCALIBRATED, Calibration
 from genrm.engines.contract import Completion, Engine, OnText, Prompt, Sampling
 from genrm.errors import InputTooLongError, InvalidComparisonError
-from genrm.evidence import Examination, ExpertUse, Verifier, is_conflict
+from genrm.evidence import Examination, ExpertUse, Verifier, evidence_log_odds, is_conflict
 from genrm.prompts import LABELS, MARKER, neutralise, render_prompt
 from genrm.types import (
     Comparison,
+    EvidencePair,
     Mode,
     Probabilities,
     ProbabilitySource,
@@ -68,7 +70,8 @@ class JudgeOptions:
     max_tokens: int = 512
     """Most tokens of one critique with its verdict, ≥ 1."""
     experts: ExpertUse = "prompt"
-    """What the judge's verifier, if it has one, is used for: nothing, evidence for the caller, or for the model too."""
+    """What the judge's verifier, if it has one, is used for: nothing, evidence for the caller, evidence that the model
+    reads, or evidence whose log-odds are added to the model's."""
 
     def __post_init__(self) -> None:
         _require(self.mode in ("critique", "fast"), "mode", self.mode, "'critique' or 'fast'")
@@ -77,8 +80,8 @@ class JudgeOptions:
         _require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1")
         _require(self.seed is None or self.seed >= 0, "seed", self.seed, "at least 0")
         _require(self.max_tokens >= 1, "max_tokens", self.max_tokens, "at least 1")
-        uses = ("off", "evidence", "prompt")
-        _require(self.experts in uses, "experts", self.experts, "'off', 'evidence' or 'prompt'")
+        uses = get_args(ExpertUse)
+        _require(self.experts in uses, "experts", self.experts, f"one of {', '.join(map(repr, uses))}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,23 +173,19 @@ class Judge:
             examination = Examination()
             if examining is not None and options.experts == "prompt":
                 examination = await examining
-            verdict = await self._read(comparison, options, examination, on_text)
+            pair = self._render(comparison, options, examination.sightings)
+            forward = None if on_text is None else _forward_first_samples(on_text, pair.orders)
+            [completions] = await self._complete([pair], options, on_text=forward)
             if examining is not None:
                 examination = await examining
         finally:
             if examining is not None:
                 examining.cancel()
+        verdict = self._combine(pair, completions, options, examination.evidence)
         timings = verdict.timings_ms.model_copy(
             update={"experts": 1000 * examination.seconds, "total": 1000 * (time.perf_counter() - started)}
         )
-        return verdict.model_copy(
-            update={
-                "evidence": examination.evidence,
-                "expert_conflict": is_conflict(examination.evidence, verdict.preferred),
-                "warnings": examination.warnings,
-                "timings_ms": timings,
-            }
-        )
+        return verdict.model_copy(update={"warnings": examination.warnings, "timings_ms": timings})
 
     async def judge_all(
         self,
@@ -194,12 +193,13 @@ class Judge:
         options: JudgeOptions = _DEFAULT_OPTIONS,
         *,
         sightings: Sequence[Sighting] = (),
+        evidence: Sequence[EvidencePair] = (),
     ) -> list[Verdict]:
-        """Verdicts of comparisons about the same images and question, in one call of the engine and without evidence.
+        """Verdicts of comparisons about the same images and question, in one call of the engine.
 
-        For whoever compares many responses to one question (`genrm.best_of_n`): the engine computes images and question
-        once. sightings: what all of them are told that experts found. `options.experts` has no effect. Raises as
-        `judge` does, for all comparisons if for one.
+        For whoever compares many responses to one question (`genrm.best_of_n`), and has asked the experts already: the
+        engine computes images and question once. sightings: what all of them are told that experts found. evidence: by
+        comparison; none by default. Raises as `judge` does, for all comparisons if for one.
         """
         started = time.perf_counter()
         for comparison in comparisons:
@@ -209,24 +209,15 @@ class Judge:
             for index, comparison in enumerate(comparisons)
             if neutralise(comparison.response_a) != neutralise(comparison.response_b)
         }
-        found = dict(zip(asked, await self._complete(list(asked.values()), options), strict=True))
+        completions = await self._complete(list(asked.values()), options)
+        found = {
+            index: self._combine(asked[index], each, options, evidence[index] if evidence else EvidencePair())
+            for index, each in zip(asked, completions, strict=True)
+        }
         seconds = time.perf_counter() - started
         return [
             found.get(index) or _tie_of_identical(self._source(), seconds=seconds) for index in range(len(comparisons))
         ]
-
-    async def _read(
-        self,
-        comparison: Comparison,
-        options: JudgeOptions,
-        examination: Examination,
-        on_text: Callable[[Response, str], None] | None,
-    ) -> Verdict:
-        """The verdict of all readings, without evidence."""
-        pair = self._render(comparison, options, examination.sightings)
-        forward = None if on_text is None else _forward_first_samples(on_text, pair.orders)
-        [verdict] = await self._complete([pair], options, on_text=forward)
-        return verdict
 
     @staticmethod
     def _render(comparison: Comparison, options: JudgeOptions, sightings: Sequence[Sighting]) -> "_PromptPair":
@@ -236,8 +227,8 @@ class Judge:
 
     async def _complete(
         self, pairs: Sequence["_PromptPair"], options: JudgeOptions, *, on_text: OnText | None = None
-    ) -> list[Verdict]:
-        """Verdicts of one call of the engine."""
+    ) -> list[Sequence[Completion]]:
+        """Completions by comparison, of one call of the engine."""
         if not pairs:
             return []
         plan = _make_plan(options, source=self._source())
@@ -257,27 +248,33 @@ class Judge:
             on_text=on_text,
         )
         size = len(_ORDERS) * plan.num_samples
-        parts = [completions[start : start + size] for start in range(0, len(completions), size)]
-        return [self._combine(pair, part, mode=options.mode) for pair, part in zip(pairs, parts, strict=True)]
+        return [completions[start : start + size] for start in range(0, len(completions), size)]
 
-    def _combine(self, pair: "_PromptPair", completions: Sequence[Completion], *, mode: Mode) -> Verdict:
-        """One verdict of all completions of a comparison."""
+    def _combine(
+        self, pair: "_PromptPair", completions: Sequence[Completion], options: JudgeOptions, evidence: EvidencePair
+    ) -> Verdict:
+        """One verdict of all completions of a comparison, with its evidence."""
+        weighs = options.experts == "combine" and self.verifier is not None
+        scale = self.calibration.scale(options.mode, with_evidence=weighs)
         source = self._source()  # again: an engine may find out only now that its server gives no log-probabilities
         orders = pair.orders * (len(completions) // len(pair.orders))
-        return combine_samples(
+        verdict = combine_samples(
             [
                 read_completion(completion, first=first, answer_prefix=pair.prompts[first].answer_prefix, source=source)
                 for first, completion in zip(orders, completions, strict=True)
             ],
             rules=self.rules,
             source=source,
-            temperature=self.calibration.temperature(mode),
+            temperature=scale.temperature,
+            evidence_log_odds=scale.evidence_weight * evidence_log_odds(evidence) if weighs else None,
             usage=_sum_usage(completions),
             timings=Timings(
                 queue=1000 * max(completion.queue_seconds for completion in completions),
                 engine=1000 * max(completion.engine_seconds for completion in completions),
             ),
         )
+        conflict = is_conflict(evidence, verdict.preferred)
+        return verdict.model_copy(update={"evidence": evidence, "expert_conflict": conflict})
 
     def check(self, comparison: Comparison) -> None:
         """Refuse what cannot be judged, before anything is spent on it. Raises as `judge` does."""

@@ -167,6 +167,11 @@ class Verdict(WireModel):
         gt=0,
         description="What the log-odds were divided by to get `probabilities`; readings are as given.",
     )
+    evidence_log_odds: float | None = Field(
+        default=None,
+        description="What the experts' findings added to the log-odds of A (nats); null where they are no part of "
+        "`probabilities`.",
+    )
     critique: str
     readings: tuple[Reading, ...]
     evidence: EvidencePair = EvidencePair()

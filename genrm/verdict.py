@@ -9,8 +9,9 @@ Where an engine gives no log-probabilities, each sampled verdict is one vote, an
 first response has P(first) = (k + ½) / (n + 1) (the Krichevsky–Trofimov, or Jeffreys, estimate), so that five equal
 votes say 0.92 and not certainty. `probability_source` tells the two apart.
 
-The mean is divided by a temperature (`genrm.calibration`; 1 unless one was fitted); readings stay as the model gave
-them. Left out on purpose: no correction of a position bias beyond averaging, which would hide what the model said.
+The mean is divided by a temperature (`genrm.calibration`; 1 unless one was fitted), and what experts found may be added
+to it (`genrm.evidence`); readings stay as the model gave them. Left out on purpose: no correction of a position bias
+beyond averaging, which would hide what the model said.
 """
 
 import math
@@ -93,10 +94,12 @@ def combine_samples(
     usage: Usage,
     timings: Timings,
     temperature: float = 1.0,
+    evidence_log_odds: float | None = None,
 ) -> Verdict:
     """The verdict over both orders and all samples.
 
-    temperature: what the averaged log-odds are divided by, above 0.
+    temperature: what the averaged log-odds are divided by, above 0. evidence_log_odds: nats for A that are added to
+    the result; None if the verdict is the model's alone. It cannot make a verdict of one that abstains.
 
     samples: at least one with A first and one with B first, in any order. Readings are listed A-first ones before
     B-first ones. `label_mass` is the lower of the two orders' (an order's is the mean over its samples, unparsed ones
@@ -105,12 +108,9 @@ def combine_samples(
     """
     a_first = _summarise([sample for sample in samples if sample.reading.first == "A"], source=source)
     b_first = _summarise([sample for sample in samples if sample.reading.first == "B"], source=source)
-    log_odds_a = _mean_of_known(a_first.log_odds, None if b_first.log_odds is None else -b_first.log_odds)
-    probabilities = (
-        None
-        if log_odds_a is None
-        else Probabilities(A=sigmoid(log_odds_a / temperature), B=sigmoid(-log_odds_a / temperature))
-    )
+    read = _mean_of_known(a_first.log_odds, None if b_first.log_odds is None else -b_first.log_odds)
+    log_odds_a = None if read is None else read / temperature + (evidence_log_odds or 0.0)
+    probabilities = None if log_odds_a is None else Probabilities(A=sigmoid(log_odds_a), B=sigmoid(-log_odds_a))
     margin = None if probabilities is None else probabilities.A - probabilities.B
     label_mass = min(a_first.label_mass, b_first.label_mass)
 
@@ -130,6 +130,7 @@ def combine_samples(
         label_mass=label_mass,
         probability_source=source,
         calibration_temperature=temperature,
+        evidence_log_odds=evidence_log_odds,
         critique=choose_critique(ordered, preferred=preferred),
         readings=tuple(sample.reading for sample in ordered),
         usage=usage,

@@ -56,8 +56,9 @@ class JudgeFields(WireModel):
     )
     experts: ExpertUse | None = Field(
         default=None,
-        description="What vision experts are used for: `prompt` (the judge reads what they found), `evidence` (it only "
-        "comes with the verdict), `off`. Default: `GENRM_EXPERT_USE`; `off` where no experts are loaded.",
+        description="What vision experts are used for: `prompt` (the judge reads what they found), `combine` (it "
+        "does not, and their log-odds are added to the judge's), `evidence` (it only comes with the verdict), `off`. "
+        "Default: `GENRM_EXPERT_USE`; `off` where no experts are loaded.",
     )
     stream: bool = Field(
         default=False, description="Send the critique as server-sent events while it is written, the verdict last."

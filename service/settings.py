@@ -141,7 +141,7 @@ class Settings(BaseSettings):
     expert_use: ExpertUse = Field(
         "prompt",
         description="What experts are for unless a request says otherwise: `prompt` (the judge reads what they found), "
-        "`evidence` (only the caller does), `off`.",
+        "`combine` (it does not; their log-odds are added to its own), `evidence` (only the caller reads it), `off`.",
     )
     expert_rule: Literal["weighted", "any", "all"] = Field(
         "weighted",

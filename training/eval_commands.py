@@ -35,7 +35,8 @@ EngineUrl = Annotated[str | None, typer.Option(help="OpenAI-compatible server th
 Mode = Annotated[Literal["critique", "fast"], typer.Option(help="critique: reasons first. fast: probabilities only.")]
 Samples = Annotated[int, typer.Option(min=1, help="Critiques per order.")]
 Experts = Annotated[
-    Literal["off", "evidence", "prompt"], typer.Option(help="Whether the judge reads what vision experts find.")
+    Literal["off", "evidence", "prompt", "combine"],
+    typer.Option(help="prompt: the judge reads what vision experts find. combine: their log-odds are added to its."),
 ]
 Expert = Annotated[str | None, typer.Option(help="Grounding DINO folder or hub id; default: the shipped expert.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Read this many rows at most.")]

@@ -31,7 +31,8 @@ def label(
     ] = "critique",
     samples: Annotated[int, typer.Option(min=1, help="Critiques per order.")] = 1,
     experts: Annotated[
-        Literal["off", "evidence", "prompt"], typer.Option(help="Whether vision experts check what answers claim.")
+        Literal["off", "evidence", "prompt", "combine"],
+        typer.Option(help="Whether vision experts check what answers claim."),
     ] = "off",
     min_margin: Annotated[float, typer.Option(min=0, max=1, help="Least |P(A) - P(B)| of what is kept.")] = 0.3,
     keep_inconsistent: Annotated[bool, typer.Option(help="Keep pairs whose orders disagree, too.")] = False,

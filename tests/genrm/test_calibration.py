@@ -51,7 +51,7 @@ def test_temperatures_of_other_modes_are_kept(tmp_path: Path) -> None:
 
 def test_a_folder_without_the_file_and_a_hub_id_are_uncalibrated(tmp_path: Path) -> None:
     assert read_calibration(tmp_path) == read_calibration("owner/name") == UNCALIBRATED
-    assert UNCALIBRATED.temperature("critique") == 1.0
+    assert UNCALIBRATED.scale("critique").temperature == 1.0
 
 
 def test_an_engine_with_weights_has_the_calibration_beside_them(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_an_engine_with_weights_has_the_calibration_beside_them(tmp_path: Path) 
         weights = str(tmp_path)
 
     write_calibration(tmp_path, {"critique": 2.0}, notes={})
-    assert find_calibration(Weighted()).temperature("critique") == 2.0
+    assert find_calibration(Weighted()).scale("critique").temperature == 2.0
     assert find_calibration(FakeEngine()) == UNCALIBRATED
 
 

@@ -2,16 +2,19 @@
 
 import asyncio
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import pytest
 from PIL import Image
 
+from genrm.best_of_n import rank_candidates
+from genrm.calibration import Calibration, Scale
 from genrm.engines.contract import Completion, OnText, Prompt, Sampling
 from genrm.engines.fake import FakeEngine
-from genrm.evidence import Examination, ExpertUse
+from genrm.evidence import LEAST_PROBABILITY, Examination, ExpertUse, evidence_log_odds
 from genrm.judge import Judge, JudgeOptions
-from genrm.types import Comparison, Evidence, EvidencePair, Finding, Sighting
+from genrm.types import Comparison, Evidence, EvidencePair, Finding, Sighting, Verdict
 
 PAIR = Comparison(
     images=(Image.new("RGB", (8, 8), "teal"),),
@@ -70,6 +73,11 @@ def examination(*, a: float = 0.9, b: float = 0.1) -> Examination:
     )
 
 
+def log_odds(verdict: Verdict) -> float:
+    assert verdict.probabilities is not None
+    return math.log(verdict.probabilities.A / verdict.probabilities.B)
+
+
 async def test_evidence_goes_into_both_prompts_before_the_responses_and_into_the_verdict() -> None:
     engine = RecordingEngine()
     verdict = await Judge(engine, verifier=FixedVerifier(examination())).judge(PAIR)
@@ -97,7 +105,7 @@ async def test_experts_are_not_asked_when_they_are_off_or_the_responses_are_the_
     assert verifier.asked == 0
 
 
-@pytest.mark.parametrize("use", ["evidence", "prompt"])
+@pytest.mark.parametrize("use", ["evidence", "prompt", "combine"])
 async def test_a_swapped_pair_gives_a_mirrored_verdict_with_evidence(use: ExpertUse) -> None:
     judge = Judge(FakeEngine(), verifier=FixedVerifier(examination()))
     straight, swapped = [await judge.judge(c, JudgeOptions(experts=use)) for c in (PAIR, PAIR.swap())]
@@ -106,6 +114,72 @@ async def test_a_swapped_pair_gives_a_mirrored_verdict_with_evidence(use: Expert
     assert pytest.approx(swapped.probabilities.B, abs=1e-6) == straight.probabilities.A
     assert straight.evidence == swapped.evidence.swap()
     assert straight.expert_conflict == swapped.expert_conflict
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ((0.9,), (0.3,), math.log(3)),
+        ((0.9, 0.5), (0.9,), math.log(0.5)),  # the claim that both make cancels; one more is one more risk
+        ((None,), (None, 0.5), -math.log(0.5)),
+        ((), (), 0.0),
+        ((0.0,), (1.0,), math.log(LEAST_PROBABILITY)),
+        ((0.0,) * 9, (), -30.0),
+    ],
+)
+def test_evidence_is_how_much_likelier_all_claims_are_true(
+    a: tuple[float | None, ...], b: tuple[float | None, ...], expected: float
+) -> None:
+    def claims(*probabilities: float | None) -> tuple[Evidence, ...]:
+        return tuple(
+            Evidence(phrase="dog", mention="dog", polarity="affirmed", finding="unchecked", probability=p)
+            for p in probabilities
+        )
+
+    pair = EvidencePair(A=claims(*a), B=claims(*b))
+    assert evidence_log_odds(pair) == pytest.approx(expected)
+    assert evidence_log_odds(pair.swap()) == -evidence_log_odds(pair)
+
+
+async def test_combined_evidence_is_added_to_the_log_odds_and_not_read() -> None:
+    engine = RecordingEngine()
+    alone = await Judge(FakeEngine()).judge(PAIR)
+    combined = await Judge(engine, verifier=FixedVerifier(examination(a=0.9, b=0.3))).judge(
+        PAIR, JudgeOptions(experts="combine")
+    )
+    assert all("report" not in prompt.shared for prompt in engine.prompts)
+    assert combined.evidence_log_odds == pytest.approx(math.log(3))
+    assert log_odds(combined) == pytest.approx(log_odds(alone) + math.log(3))
+    assert alone.evidence_log_odds is None
+
+
+async def test_combined_evidence_counts_as_the_calibration_says() -> None:
+    calibration = Calibration({"critique": 3.0}, {"critique": Scale(temperature=2.0, evidence_weight=0.5)})
+    alone = await Judge(FakeEngine()).judge(PAIR)
+    judge = Judge(FakeEngine(), verifier=FixedVerifier(examination(a=0.9, b=0.3)), calibration=calibration)
+    combined = await judge.judge(PAIR, JudgeOptions(experts="combine"))
+    assert log_odds(combined) == pytest.approx(log_odds(alone) / 2 + 0.5 * math.log(3))
+    assert combined.calibration_temperature == 2.0
+    told = await judge.judge(PAIR, JudgeOptions(experts="evidence"))
+    assert told.calibration_temperature == 3.0
+
+
+async def test_evidence_makes_no_verdict_of_an_answer_without_one() -> None:
+    judge = Judge(FakeEngine(verdict="none"), verifier=FixedVerifier(examination()))
+    verdict = await judge.judge(PAIR, JudgeOptions(experts="combine"))
+    assert (verdict.status, verdict.preferred, verdict.probabilities) == ("abstained", None, None)
+
+
+async def test_a_ranking_adds_the_evidence_of_both_candidates_as_a_judgement_does() -> None:
+    judge = Judge(FakeEngine(), verifier=FixedVerifier(examination(a=0.9, b=0.3)))
+    options = JudgeOptions(experts="combine")
+    alone = await judge.judge(PAIR, options)
+    ranked = await rank_candidates(
+        judge, PAIR.images, PAIR.question, [PAIR.response_a, PAIR.response_b], options=options
+    )
+    [verdict] = ranked.verdicts
+    assert verdict.probabilities == alone.probabilities
+    assert verdict.evidence_log_odds == alone.evidence_log_odds
 
 
 async def test_a_verdict_against_the_experts_is_flagged() -> None:

@@ -5,6 +5,10 @@ of the verdict, averaged over both orders, before any earlier calibration (Guo e
 classes). One number cannot overfit much, but the report does not rely on that: the calibration error after fitting is
 cross-fitted, each half of the pairs with the temperature of the other half. What is saved is fitted on all pairs.
 
+Where experts' findings are added to the log-odds (`--experts combine`), their weight is fitted with the temperature,
+both by the same likelihood: a logistic regression of the labels on two numbers, without a constant, so that mirrored
+comparisons stay mirrored.
+
 Run: `vl-genrm calibrate pocket:dev?n=2000 --output results`.
 """
 
@@ -12,9 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
 
-from genrm.calibration import write_calibration
+from genrm.calibration import Scale, write_calibration
+from genrm.evidence import evidence_log_odds
 from genrm.plots import draw_reliability
 from genrm.types import Verdict
 from training.evaluation.report import Report
@@ -27,6 +32,7 @@ from training.tables import SourceError
 
 MIN_PAIRS = 20
 _LOG_RANGE = (np.log(0.05), np.log(20.0))
+_MAX_WEIGHT = 10.0
 
 
 async def calibrate(setup: Setup, *, beside: Path | None) -> Report:
@@ -40,12 +46,15 @@ async def calibrate(setup: Setup, *, beside: Path | None) -> Report:
         verdicts = await judging.verdicts(found.rows, title="judge")
         report = Report(title="Calibration", settings=setup.settings(), skipped=[*found.skipped, *judging.skipped])
     judged, (kept,) = keep_judged(found.rows, verdicts)
-    log_odds = find_log_odds(judged, kept)
-    if len(log_odds) < MIN_PAIRS:
-        raise SourceError(f"{len(log_odds)} pairs have probabilities; at least {MIN_PAIRS} are needed to fit on.")
-    temperature = fit_temperature(log_odds)
-    fitted = cross_fit(log_odds, seed=setup.seed)
-    for name, values in (("before", log_odds), ("after", fitted)):
+    combines = setup.options.experts == "combine"
+    odds = find_log_odds(judged, kept)
+    if not combines:
+        odds[:, 1] = 0
+    if len(odds) < MIN_PAIRS:
+        raise SourceError(f"{len(odds)} pairs have probabilities; at least {MIN_PAIRS} are needed to fit on.")
+    scale = fit_scale(odds)
+    fitted = cross_fit(odds, seed=setup.seed)
+    for name, values in (("before", apply_scale(odds, Scale())), ("after", fitted)):
         confidences, right = as_confidences(values)
         report.sections[name] = {
             "ECE": bootstrap_calibration_error(confidences, right, seed=setup.seed),
@@ -53,44 +62,68 @@ async def calibrate(setup: Setup, *, beside: Path | None) -> Report:
         }
         report.details[name] = bins = reliability_bins(confidences, right)
         draw_reliability(bins, setup.output / f"reliability-{name}.png", title=f"Reliability {name} calibration")
-    report.counts = {"temperature": round(temperature, 4), "pairs": len(log_odds)}
+    report.counts = {"temperature": round(scale.temperature, 4), "pairs": len(odds)}
+    if combines:
+        report.counts["evidence weight"] = round(scale.evidence_weight, 4)
     report.save(setup.output)
     leave_report_page(report, setup.output, lambda: choose_judged(judged, kept))
-    notes = {"source": setup.source, "pairs": len(log_odds), "ECE before and after": [
+    notes = {"source": setup.source, "pairs": len(odds), "ECE before and after": [
         round(report.sections[name]["ECE"]["value"], 4) for name in ("before", "after")
     ]}  # fmt: skip
     for folder in (setup.output, beside):
         if folder is not None:
-            write_calibration(folder, {setup.options.mode: temperature}, notes=notes)
+            if combines:
+                write_calibration(folder, {}, {setup.options.mode: scale}, notes=notes)
+            else:
+                write_calibration(folder, {setup.options.mode: scale.temperature}, notes=notes)
     return report
 
 
 def find_log_odds(pairs: Sequence[Pair], verdicts: Sequence[Verdict]) -> np.ndarray:
     """Log-odds (nats) of the better response over the other, without calibration, of all verdicts that have both
-    orders.
+    orders: n rows of the judge's and the evidence's.
     """
     found = []
     for pair, verdict in zip(pairs, verdicts, strict=True):
         if verdict.probabilities is not None and verdict.consistent is not None:
             for_a = np.log(verdict.probabilities.A) - np.log(verdict.probabilities.B)
-            found.append(verdict.calibration_temperature * (for_a if pair.label == "A" else -for_a))
-    return np.array(found, dtype=float)
+            read = verdict.calibration_temperature * (for_a - (verdict.evidence_log_odds or 0.0))
+            sign = 1 if pair.label == "A" else -1
+            found.append((sign * read, sign * evidence_log_odds(verdict.evidence)))
+    return np.array(found, dtype=float).reshape(-1, 2)
 
 
-def fit_temperature(log_odds: np.ndarray) -> float:
-    """The temperature, in [0.05, 20], under which the labels are likeliest. log_odds: of the better responses, nats."""
-    found = minimize_scalar(
-        lambda log_t: float(np.logaddexp(0, -log_odds / np.exp(log_t)).mean()), bounds=_LOG_RANGE, method="bounded"
-    )
-    return float(np.exp(found.x))
+def fit_scale(odds: np.ndarray) -> Scale:
+    """The scale under which the labels are likeliest: temperature in [0.05, 20], weight of the evidence in [0, 10].
+
+    odds: (n, 2), as of `find_log_odds`; where the second column says nothing the weight is 1, as unfitted.
+    """
+
+    def loss(parameters: np.ndarray) -> float:
+        return float(np.logaddexp(0, -_apply(odds, *parameters)).mean())
+
+    has_evidence = bool(odds[:, 1].any())
+    bounds = [_LOG_RANGE, (0.0, _MAX_WEIGHT) if has_evidence else (1.0, 1.0)]
+    found = minimize(loss, x0=np.array([0.0, 1.0]), bounds=bounds, method="Nelder-Mead", options={"xatol": 1e-4})
+    return Scale(temperature=float(np.exp(found.x[0])), evidence_weight=float(found.x[1]))
 
 
-def cross_fit(log_odds: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """The log-odds, each half divided by the temperature of the other half. seed: of the halves."""
-    halves = np.array_split(np.random.default_rng(seed).permutation(len(log_odds)), 2)
-    fitted = np.empty_like(log_odds)
+def apply_scale(odds: np.ndarray, scale: Scale) -> np.ndarray:
+    """Log-odds of the verdicts, (n,), under a scale. odds: as of `find_log_odds`."""
+    return _apply(odds, np.log(scale.temperature), scale.evidence_weight)
+
+
+def _apply(odds: np.ndarray, log_temperature: float, weight: float) -> np.ndarray:
+    scaled: np.ndarray = odds[:, 0] / np.exp(log_temperature) + weight * odds[:, 1]
+    return scaled
+
+
+def cross_fit(odds: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """The log-odds of the verdicts, (n,), each half under the scale of the other half. seed: of the halves."""
+    halves = np.array_split(np.random.default_rng(seed).permutation(len(odds)), 2)
+    fitted = np.empty(len(odds))
     for half, other in zip(halves, reversed(halves), strict=True):
-        fitted[half] = log_odds[half] / fit_temperature(log_odds[other])
+        fitted[half] = apply_scale(odds[half], fit_scale(odds[other]))
     return fitted
 
 

@@ -20,6 +20,7 @@ from pydantic import Field
 from tqdm import tqdm
 
 from genrm.errors import GenRMError, InvalidComparisonError
+from genrm.evidence import ExpertUse
 from genrm.judge import JudgeOptions
 from genrm.types import Comparison
 from training.evaluation.judges import JudgeChoice, PairJudge, open_judge
@@ -71,7 +72,7 @@ class LabelConfig(JobConfig):
     judge: JudgeSection = JudgeSection()
     mode: Literal["critique", "fast"] = "critique"
     samples: int = Field(1, ge=1, description="Critiques per order.")
-    experts: Literal["off", "evidence", "prompt"] = "off"
+    experts: ExpertUse = "off"
     keep: KeepRules = KeepRules()
     rows_per_shard: int = Field(256, ge=1, description="Rows worked on together and written to one file.")
     concurrency: int = Field(32, ge=1, description="Pairs judged at once.")

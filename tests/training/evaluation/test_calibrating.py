@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genrm.calibration import Calibration, read_calibration
+from genrm.calibration import Calibration, Scale, read_calibration
 from genrm.engines.fake import FakeEngine
-from training.evaluation.calibrating import as_confidences, calibrate, cross_fit, find_log_odds, fit_temperature
+from training.evaluation.calibrating import apply_scale, as_confidences, calibrate, cross_fit, find_log_odds, fit_scale
 from training.evaluation.judges import LocalJudge
 from training.evaluation.judging import open_judging
 from training.evaluation.setup import Setup
@@ -20,24 +20,47 @@ MakeSetup = Callable[..., Setup]
 
 
 def overconfident(temperature: float, num: int = 6_000) -> np.ndarray:
-    """Log-odds of the better responses of a judge whose true log-odds are `temperature` times smaller."""
+    """Log-odds of the better responses, true ones `temperature` times smaller; beside them those of no evidence."""
     rng = np.random.default_rng(0)
     true = rng.normal(scale=1.5, size=num)
     is_right = rng.random(num) < 1 / (1 + np.exp(-np.abs(true)))
-    return temperature * np.where(is_right, np.abs(true), -np.abs(true))
+    log_odds = temperature * np.where(is_right, np.abs(true), -np.abs(true))
+    return np.column_stack([log_odds, np.zeros(num)])
 
 
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
 def test_the_temperature_of_a_known_judge_is_found_again(temperature: float) -> None:
-    assert fit_temperature(overconfident(temperature)) == pytest.approx(temperature, rel=0.08)
+    scale = fit_scale(overconfident(temperature))
+    assert scale.temperature == pytest.approx(temperature, rel=0.08)
+    assert scale.evidence_weight == 1.0
+
+
+@pytest.mark.parametrize(("temperature", "weight"), [(1.0, 1.0), (2.0, 0.3), (0.7, 1.8)])
+def test_temperature_and_weight_of_a_known_judge_with_experts_are_found_again(
+    temperature: float, weight: float
+) -> None:
+    rng = np.random.default_rng(1)
+    read, found = rng.normal(scale=1.5, size=(2, 20_000))
+    is_right = rng.random(20_000) < 1 / (1 + np.exp(-(read + found)))
+    odds = np.where(is_right, 1, -1)[:, None] * np.column_stack([temperature * read, found / weight])
+    scale = fit_scale(odds)
+    assert scale.temperature == pytest.approx(temperature, rel=0.06)
+    assert scale.evidence_weight == pytest.approx(weight, rel=0.06)
+
+
+def test_experts_that_guess_get_no_weight() -> None:
+    odds = overconfident(1.0)
+    odds[:, 1] = np.random.default_rng(2).choice([-3.0, 3.0], size=len(odds))
+    assert fit_scale(odds).evidence_weight < 0.05
 
 
 def test_cross_fitting_removes_the_calibration_error() -> None:
     log_odds = overconfident(3.0)
-    before, after = (expected_calibration_error(*as_confidences(each)) for each in (log_odds, cross_fit(log_odds)))
+    fitted = cross_fit(log_odds)
+    before, after = (expected_calibration_error(*as_confidences(each)) for each in (log_odds[:, 0], fitted))
     assert before > 0.1
     assert after < 0.03
-    assert (np.sign(cross_fit(log_odds)) == np.sign(log_odds)).all()
+    assert (np.sign(fitted) == np.sign(apply_scale(log_odds, Scale()))).all()
 
 
 async def test_what_is_fitted_is_saved_beside_the_weights_and_reported(make_setup: MakeSetup, tmp_path: Path) -> None:
@@ -45,10 +68,10 @@ async def test_what_is_fitted_is_saved_beside_the_weights_and_reported(make_setu
     beside.mkdir()
     report = await calibrate(make_setup(), beside=beside)
     assert set(report.sections["before"]) == {"ECE", "negative log likelihood"}
-    temperature = read_calibration(beside).temperature("critique")
+    temperature = read_calibration(beside).scale("critique").temperature
     assert temperature == pytest.approx(report.counts["temperature"], abs=1e-4)
     assert temperature != 1.0
-    assert read_calibration(beside).temperature("fast") == 1.0
+    assert read_calibration(beside).scale("fast").temperature == 1.0
     assert json.loads((tmp_path / "output" / "calibration.json").read_text())["notes"]["pairs"] == 24
     assert (tmp_path / "output" / "reliability-after.png").stat().st_size > 1000
 
@@ -62,7 +85,7 @@ async def test_log_odds_are_those_before_any_earlier_calibration(make_setup: Mak
         verdicts = [verdict for verdict in await judging.verdicts(pairs, title=name) if verdict is not None]
         found.append(find_log_odds(pairs, verdicts))
     assert found[0] == pytest.approx(found[1])
-    assert found[0].std() > 0.5
+    assert found[0][:, 0].std() > 0.5
 
 
 async def test_too_few_pairs_are_refused(make_setup: MakeSetup) -> None:
