@@ -91,6 +91,7 @@ EXAMPLE_RESPONSE = {
             {**_claim(1, "unsupported", 0.04), "phrase": "cat", "mention": "cat", "detections": []},
         ],
     },
+    "evidence_log_odds": None,
     "expert_conflict": False,
     "warnings": [],
     "usage": {"prompt_tokens": 262, "completion_tokens": 82, "cached_tokens": 96},

@@ -27,7 +27,7 @@ from service.playground.calls import Api
 from service.playground.judge_tab import JudgeTab
 from service.playground.mount import PATH
 from service.playground.rank_tab import RankTab
-from service.playground.script import HEAD
+from service.playground.script import FIRST, HEAD, put_first
 from service.playground.style import CSS, build_theme
 from service.playground.transport import InProcessTransport
 from service.playground.uploads import UploadFolder
@@ -84,7 +84,7 @@ class GradioPage:
         )
         self.folders = (uploads.path, samples_folder().resolve())
         self._app: ASGIApp = next(route.app for route in holder.routes if isinstance(route, Mount))
-        self._packed = GZipMiddleware(self._app)
+        self._packed = GZipMiddleware(put_first(self._app, FIRST))
         self._assets = {
             _HASHED: Assets(_GRADIO / "assets", FOR_EVER),
             _NAMED: Assets(_GRADIO / "static", FOR_AN_HOUR),

@@ -2,8 +2,38 @@
 their words, and shows a sign in place of a file that is no picture.
 
 A page that is left alone asks for its service every twenty seconds, one that nobody sees does not ask at all, and
-neither keeps a connection.
+neither keeps a connection. And it stops what Gradio leaves running.
 """
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_HEAD_TAG = b"<head>"
+
+FIRST = """<script>
+// The clock of Gradio's loading sign is never stopped (6.31: its StatusTracker is unmounted while it counts) and
+// has every idle page computed sixty times a second. So what has asked for frame after frame since before the page was
+// there gets no more of them a little after.
+(() => {
+  const request = window.requestAnimationFrame.bind(window), graceMs = 3000;
+  let thereSince = Infinity, askedSince = null;
+  window.requestAnimationFrame = (callback) => {
+    const since = askedSince ?? performance.now();
+    if (since < thereSince && performance.now() > thereSince + graceMs) return 0;
+    return request((now) => {
+      askedSince = since;
+      try { callback(now); } finally { askedSince = null; }
+    });
+  };
+  const observer = new MutationObserver(() => {
+    if (!document.getElementById("judge-run")) return;
+    thereSince = performance.now();
+    observer.disconnect();
+  });
+  observer.observe(document, { childList: true, subtree: true });
+})();
+</script>
+"""
+"""Goes before Gradio's own scripts, which keep the functions of the browser that they find."""
 
 HEAD = """
 <style>
@@ -107,3 +137,28 @@ HEAD = """
 })();
 </script>
 """
+
+
+def put_first(app: ASGIApp, first: str) -> ASGIApp:
+    """The application with a text put at the beginning of the head of its HTML answers, which are sent in one piece.
+
+    Gradio's own `head` comes too late for scripts: its page inserts it when its scripts are already running.
+    """
+
+    async def insert(scope: Scope, receive: Receive, send: Send) -> None:
+        held: list[Message] = []
+
+        async def send_inserted(message: Message) -> None:
+            held.append(message)
+            if message["type"] != "http.response.body" or message.get("more_body", False):
+                return
+            body = b"".join(each.get("body", b"") for each in held)
+            body = body.replace(_HEAD_TAG, _HEAD_TAG + first.encode(), 1)
+            start = held[0]
+            headers = [(name, value) for name, value in start["headers"] if name != b"content-length"]
+            await send({**start, "headers": [*headers, (b"content-length", str(len(body)).encode())]})
+            await send({"type": "http.response.body", "body": body})
+
+        await app(scope, receive, send_inserted)
+
+    return insert

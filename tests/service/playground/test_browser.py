@@ -35,6 +35,11 @@ HOSTILE = (
     '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script> ${window.hacked=1} {{constructor}} '
     "\x07\x1b[31m </textarea> &amp;"
 )
+COUNT_FRAMES = """(() => {
+  const request = window.requestAnimationFrame.bind(window);
+  window.numFrames = 0;
+  window.requestAnimationFrame = (callback) => { window.numFrames += 1; return request(callback); };
+})()"""
 
 
 def go_to(visit: Visit, tab: str) -> None:
@@ -352,6 +357,22 @@ def count_judged(server: LiveServer) -> int:
     name = 'genrm_request_duration_seconds_count{route="/v1/judge"'
     lines = [line for line in series if line.startswith(name)]
     return sum(int(float(line.rpartition(" ")[2])) for line in lines)
+
+
+def test_a_page_that_is_left_alone_draws_nothing(shipped_server: LiveServer, open_page: OpenPage) -> None:
+    """Gradio alone asks for sixty frames a second for ever, and twenty such pages take half a core."""
+    visit = open_page(shipped_server)
+    visit.page.add_init_script(COUNT_FRAMES)
+    visit.page.reload()
+    visit.page.locator("#judge-run").wait_for()
+    for _ in range(2):
+        visit.page.wait_for_timeout(4_000)  # something may move when the page or a verdict has just come
+        before = visit.page.evaluate("window.numFrames")
+        visit.page.wait_for_timeout(2_000)
+        assert visit.page.evaluate("window.numFrames") - before <= 2
+        press_judge(visit)
+        wait_for_verdict(visit)
+    assert visit.page.evaluate("window.numFrames") > 0
 
 
 def test_a_page_that_is_closed_ends_what_it_asked_for(serve: Serve, open_page: OpenPage) -> None:
