@@ -4,6 +4,7 @@ A source is written as one word on a command line:
 
     org/name, hub:org/name@split     a data set of the Hugging Face hub
     rows.parquet, folder/            Parquet, one file or all files of a folder
+    folder/rows-1-*.parquet          the files that a pattern means, in quotes on a command line
     rows.jsonl                       JSON lines; pictures are files beside it, or in a folder that is named
     pocket:held-out?n=500            whatever the entry point `pocket` of the group `vl_genrm.sources` opens
 
@@ -49,8 +50,10 @@ def open_table(source: str) -> Table:
     if path.suffix in {".jsonl", ".json"} and path.is_file():
         records = _read_json_lines(path)
         return Table(rows=records, texts=records, folder=path.parent)
-    if path.is_dir() or (path.suffix == ".parquet" and path.is_file()):
-        return _open_parquet(path)
+    if path.is_dir():
+        return _open_parquet(sorted(path.rglob("*.parquet")), path, folder=path)
+    if path.suffix == ".parquet" and (files := [path] if path.is_file() else sorted(path.parent.glob(path.name))):
+        return _open_parquet(files, path, folder=path.parent)
     openers = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if colon and kind in openers:
         rows: Sequence[Record] = openers[kind].load()(argument)
@@ -60,8 +63,8 @@ def open_table(source: str) -> Table:
         return _open_hub(name)
     plug_ins = "".join(f", {name}:…" for name in sorted(openers))
     raise SourceError(
-        f"{source!r} is no source. Allowed are a .jsonl file, a .parquet file or folder that exists, and a data set of "
-        f"the hub (org/name or org/name@split){plug_ins}."
+        f"{source!r} is no source. Allowed are a .jsonl file, a .parquet file or folder that exists, a pattern "
+        f"of .parquet files that are there, and a data set of the hub (org/name or org/name@split){plug_ins}."
     )
 
 
@@ -82,17 +85,16 @@ def _read_json_lines(path: Path) -> list[Record]:
     return records
 
 
-def _open_parquet(path: Path) -> Table:
+def _open_parquet(found: Sequence[Path], source: Path, *, folder: Path) -> Table:
     from datasets import load_dataset
     from pyarrow.parquet import read_metadata
 
-    found = sorted(str(file) for file in path.rglob("*.parquet")) if path.is_dir() else [str(path)]
     if not found:
-        raise SourceError(f"The folder {path} holds no .parquet file. Name another folder, or a .jsonl file.")
-    files = [file for file in found if read_metadata(file).num_rows]  # `datasets` cannot read a file without rows
+        raise SourceError(f"The folder {source} holds no .parquet file. Name another folder, or a .jsonl file.")
+    files = [str(file) for file in found if read_metadata(file).num_rows]  # `datasets` cannot read one without rows
     if not files:
-        raise SourceError(f"{path} holds no row: its {len(found)} files of Parquet are empty. Name another source.")
-    return _as_table(load_dataset("parquet", data_files=files, split="train"), path if path.is_dir() else path.parent)
+        raise SourceError(f"{source} holds no row: its {len(found)} files of Parquet are empty. Name another source.")
+    return _as_table(load_dataset("parquet", data_files=files, split="train"), folder)
 
 
 def _open_hub(name: str) -> Table:

@@ -172,3 +172,15 @@ def test_files_of_a_folder_that_hold_no_row_are_passed_over(tmp_path: Path) -> N
     (tmp_path / "b.parquet").unlink()
     with pytest.raises(SourceError, match="holds no row: its 2 files"):
         read_pairs(str(tmp_path))
+
+
+def test_a_pattern_means_the_files_that_fit_it(tmp_path: Path) -> None:
+    from training.preference_rows import encode_images, make_preference_row, write_preference_rows
+
+    images = encode_images([Image.new("RGB", (4, 4))])
+    for name in ("rows-1-0", "rows-2-0", "rows-3-0"):
+        row = make_preference_row(images=images, question="What?", chosen="This.", rejected="That.", id=name)
+        write_preference_rows(tmp_path / f"{name}.parquet", [row], texts=("id",))
+    assert [pair.id for pair in read_pairs(str(tmp_path / "rows-[12]-*.parquet")).rows] == ["rows-1-0", "rows-2-0"]
+    with pytest.raises(SourceError, match="is no source"):
+        read_pairs(str(tmp_path / "rows-4-*.parquet"))

@@ -22,11 +22,15 @@ from training.jobs.config import ConfigError, JobConfig, Section, flatten, read_
 from training.jobs.job import JobTargets, load_job
 from training.jobs.run_folder import refuse_other_config
 
+_SEED = "{seed}"
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
 class Arm(Section):
-    """One of the things compared. What it does not say is taken from the study; its overrides come on top."""
+    """One of the things compared. What it does not say is taken from the study; its overrides come on top.
+
+    `{seed}` in a text among the overrides stands for the run's seed: the rows that another study made with it, say.
+    """
 
     job: str | None = None
     config: Path | None = None
@@ -93,7 +97,8 @@ def _plan_run(config: StudyConfig, name: str, seed: int, targets: JobTargets) ->
         raise ConfigError(f"Arm {name!r} has the job {kind!r}. Known are {', '.join(targets)}; give one as `job`.")
     folder = config.output / "runs" / name / f"seed-{seed}"
     changes = {**flatten(config.overrides), **flatten(arm.overrides), "output": str(folder), "seed": seed}
-    overrides = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in changes.items()]
+    written = {key: json.dumps(value, ensure_ascii=False).replace(_SEED, str(seed)) for key, value in changes.items()}
+    overrides = [f"{key}={value}" for key, value in written.items()]
     job = load_job(targets[kind])
     try:
         settings = read_config(job.schema, file, overrides)

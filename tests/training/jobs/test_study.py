@@ -65,6 +65,15 @@ def test_an_arm_s_overrides_come_on_top_of_the_study_s(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_an_override_may_name_what_another_study_made_with_the_same_seed(tmp_path: Path) -> None:
+    arm = {"overrides": {"needs": "rows/seed-{seed}/data"}}
+    config = StudyConfig.model_validate(
+        {"output": tmp_path, "job": "tiny", "arms": {"a": arm}, "seed": 2, "num_seeds": 2}
+    )
+    needed = [word for run in plan_runs(config, TARGETS) for word in run.arguments if "needs" in word]
+    assert needed == ['--set=needs="rows/seed-2/data"', '--set=needs="rows/seed-3/data"']
+
+
 def test_a_mistake_in_any_arm_is_found_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"Arm 'b': .*num_line'; did you mean 'num_lines'\?"):
         plan(tmp_path, arms={"a": {}, "b": {"overrides": {"num_line": 1}}})
