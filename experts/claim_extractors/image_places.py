@@ -21,9 +21,9 @@ _LINKS = (
     | english.PRESENCE
     | english.words(
         "( : - – — the this , which that who be can being has have we you i see located placed positioned situated "
-        "seated parked perched set found also just up out over far near prominently clearly partly partially mostly "
+        "seated parked perched set found also just up out over on far near prominently clearly partly partially mostly "
         "fully only alone open right in sits stands lies rests hangs sleeps flies walks runs sat stood lay background "
-        "foreground off down seen"
+        "foreground off down seen wall ground floor"
     )
 )
 """Words that may stand between an object and its place."""
@@ -148,7 +148,7 @@ def _is_owned(tokens: Sequence[Token], before: int) -> bool:
 
 def _find_introduced(tokens: Sequence[Token], phrase: PlacePhrase, by_left: Mapping[int, Mention]) -> Mention | None:
     """The mention behind a place that begins its clause: "on the left is a dog", "upper left: a cup"."""
-    if phrase.start and not (begins_clause(tokens, phrase.start) or tokens[phrase.start - 1].word in ("and", ",")):
+    if not _begins(tokens, phrase.start):
         return None
     if word_at(tokens, phrase.start) not in LEADS and word_at(tokens, phrase.end) not in _SHOWING:
         return None
@@ -158,3 +158,9 @@ def _find_introduced(tokens: Sequence[Token], phrase: PlacePhrase, by_left: Mapp
         if tokens[place].word not in _BEFORE_OBJECT:
             return None
     return None
+
+
+def _begins(tokens: Sequence[Token], start: int) -> bool:
+    """Whether a clause may begin at a token, be it behind the mark of a list."""
+    is_first = start == 0 or (start == 1 and not tokens[0].word.isalpha())
+    return is_first or begins_clause(tokens, start) or tokens[start - 1].word in ("and", ",")

@@ -66,6 +66,10 @@ PLACED = [
     ("The dog is on the left, not on the right.", "dog: left"),
     ("There is a dog in the lower left. The dog is brown.", "dog: lower left"),
     ("There is a dog, on the left is a cat.", "cat: left"),
+    ("- **Top left:** A dog.\n- **Bottom right:** A cat.", "dog: upper left, cat: lower right"),
+    ("A clock is mounted on the wall in the upper left part of the image.", "clock: upper left"),
+    ("The bottom right of the photo shows a keyboard.", "keyboard: lower right"),
+    ("To the left of the image, a man rides a horse.", "person: left"),
     ("The surfboard, in the middle left part of the picture, is yellow.", "surfboard: middle left"),
 ]
 NOT_PLACED = [
