@@ -1,7 +1,7 @@
 """How well the shipped expert tells true statements about places from false ones, in scenes that it never saw.
 
-The statements are those of the form "The cup is in the middle left." in `pocket:dev?n=40&candidates=8&seed=4`, each once
-per scene; a false one names another row or another column. The figures in docs/design/experts.md are those of
+The statements are those of the form "The cup is in the middle left." in `pocket:dev?n=40&candidates=8&seed=4`, each
+once per scene; a false one names another row or another column. The figures in docs/design/experts.md are those of
 `NUM_ROWS = 150`, as `pytest -s` shows them; those below are floors.
 """
 
