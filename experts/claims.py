@@ -1,4 +1,4 @@
-"""The objects that a text says are there, how many, and those that it denies.
+"""The objects that a text says are there, how many, where in the image, and those that it denies.
 
 `extract_claims` reads them with rules and a lexicon; `ClaimExtractor` is what it shares with the other ways to read a
 text (`experts.claim_extractors`). Whether a claim is true is not decided here but in `experts.verify`.
@@ -7,16 +7,18 @@ Ours: no tagger or parser is needed, so that a deployment without further models
 measured in tests/experts/test_claims_on_sentences.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from experts.claim_extractors.counting import Sighting, count_objects
+from experts.claim_extractors.image_places import read_places
 from experts.claim_extractors.mentions import Mention, read_mentions
 from experts.claim_extractors.scope import Status, absent_antecedents, read_statuses
 from experts.claim_extractors.surroundings import describe_sighting
 from experts.claim_extractors.tokens import Sentence, Token, split_sentences
 from experts.lexicon import Lexicon, default_lexicon
+from experts.places import Place
 from genrm.errors import GenRMError
 
 
@@ -39,6 +41,8 @@ class Claim:
     """Whether what it denies or counts are some objects of the name only ("no puppy", "no red car", "two women"), so
     that there may be others.
     """
+    place: Place | None = None
+    """Where in the image the text says that it is, if it says so clearly and of one object only."""
     mention: str
     """The first words that stand for it, as the text has them."""
 
@@ -96,11 +100,12 @@ def find_mentions(text: str, lexicon: Lexicon | None = None) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MentionReading:
-    """One mention with what its sentence says of it. text: as it is written."""
+    """One mention with what its sentence says of it. text: as it is written. place: in the image."""
 
     sighting: Sighting
     status: Status
     text: str
+    place: Place | None = None
 
 
 def merge_readings(readings: Sequence[MentionReading], lexicon: Lexicon) -> tuple[Claim, ...]:
@@ -111,11 +116,15 @@ def merge_readings(readings: Sequence[MentionReading], lexicon: Lexicon) -> tupl
             by_name.setdefault(reading.sighting.mention.name, []).append(reading)
     claims = []
     for name, found in by_name.items():
-        affirmed = [reading.sighting for reading in found if reading.status == "affirmed"]
+        said = [reading for reading in found if reading.status == "affirmed"]
+        affirmed = [reading.sighting for reading in said]
         counted = [sighting.mention for sighting in affirmed if sighting.mention.phrase.counted]
         denied = [] if affirmed else [reading.sighting.mention for reading in found]
         count = count_objects(affirmed, lexicon) if affirmed else None
-        is_exact = count is not None and bool(counted)
+        place = _find_place(said, count)
+        # "one cup in the lower left" says nothing of cups elsewhere
+        is_placed = place is not None and all(r.place for r in said if r.sighting.mention.phrase.counted)
+        is_exact = count is not None and bool(counted) and not is_placed
         claims.append(
             Claim(
                 name=name,
@@ -123,10 +132,20 @@ def merge_readings(readings: Sequence[MentionReading], lexicon: Lexicon) -> tupl
                 count=count,
                 is_exact=is_exact,
                 is_narrower=_speak_of_some(counted) if is_exact else _speak_of_some(denied, by_adjectives=True),
+                place=place,
                 mention=found[0].text,
             )
         )
     return tuple(claims)
+
+
+def _find_place(affirmed: Sequence[MentionReading], count: int | None) -> Place | None:
+    """The place of the one object that the mentions of a name speak of; None where they may speak of several, or name
+    several places.
+    """
+    places = {reading.place for reading in affirmed if reading.place is not None}
+    is_one = count in (1, None) and not any(reading.sighting.mention.plural for reading in affirmed)
+    return places.pop() if is_one and len(places) == 1 else None
 
 
 def _speak_of_some(mentions: Sequence[Mention], *, by_adjectives: bool = False) -> bool:
@@ -135,22 +154,32 @@ def _speak_of_some(mentions: Sequence[Mention], *, by_adjectives: bool = False) 
 
 
 def describe_mentions(
-    text: str, index: int, tokens: Sequence[Token], mentions: Sequence[Mention], statuses: Sequence[Status]
+    text: str,
+    index: int,
+    tokens: Sequence[Token],
+    mentions: Sequence[Mention],
+    statuses: Sequence[Status],
+    *,
+    places: Mapping[int, Place] | None = None,
 ) -> list[MentionReading]:
-    """The mentions of one sentence as `merge_readings` needs them. index: of the sentence in the text."""
+    """The mentions of one sentence as `merge_readings` needs them. index: of the sentence in the text. places: in the
+    image, by first token of the mention.
+    """
     readings = []
-    for place, (mention, status) in enumerate(zip(mentions, statuses, strict=True)):
+    for number, (mention, status) in enumerate(zip(mentions, statuses, strict=True)):
         first, last = tokens[mention.start], tokens[mention.end - 1]
         end = last.end - (len(last.raw) - len(last.word) if mention.possessor else 0)
-        sighting = describe_sighting(tokens, mentions, place, sentence=index)
-        readings.append(MentionReading(sighting=sighting, status=status, text=text[first.start : end]))
+        sighting = describe_sighting(tokens, mentions, number, sentence=index)
+        place = (places or {}).get(mention.start)
+        readings.append(MentionReading(sighting=sighting, status=status, text=text[first.start : end], place=place))
     return readings
 
 
 def _read_sentence(text: str, index: int, sentence: Sentence, lexicon: Lexicon, cues: set[str]) -> list[MentionReading]:
     mentions = read_mentions(sentence.tokens, lexicon, cues)
     statuses = read_statuses(sentence.tokens, mentions, frozenset(lexicon.words.depictions))
-    return describe_mentions(text, index, sentence.tokens, mentions, statuses)
+    places = read_places(sentence.tokens, mentions)
+    return describe_mentions(text, index, sentence.tokens, mentions, statuses, places=places)
 
 
 def _read_question(

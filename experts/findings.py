@@ -21,10 +21,13 @@ FINDING_MEANINGS: dict[Finding, str] = {
 }
 NO_CLAIMS = "No claims about objects were found in it, or no expert was asked."
 MAX_BOXES = 60
+_SIDES = {"left": "on the left", "right": "on the right", "top": "at the top", "bottom": "at the bottom"}
 
 
 def describe_claim(item: Evidence) -> str:
-    """What is claimed, such as "bed × 3" or "no dog"."""
+    """What is claimed, such as "bed × 3", "no dog" or "cup in the middle left"."""
+    if item.place is not None:  # which is of one object
+        return f"{item.phrase} {_SIDES.get(item.place, f'in the {item.place}')}"
     claimed = f"no {item.phrase}" if item.polarity == "denied" else item.phrase
     return claimed if item.count is None else f"{claimed} × {item.count}"
 

@@ -92,11 +92,12 @@ class ExpertPanel:
             for comparison, ((a, _), (b, _)) in zip(comparisons, read, strict=True)
         ]
         checks, warnings = await self._check(images, sorted({name for names in named for name in names}))
-        seconds = time.perf_counter() - started
+        seconds, sizes = time.perf_counter() - started, [image.size for image in images]
         return [
             Examination(
                 evidence=EvidencePair(
-                    A=verify_claims(a, checks, rule=self._rule), B=verify_claims(b, checks, rule=self._rule)
+                    A=verify_claims(a, checks, sizes=sizes, rule=self._rule),
+                    B=verify_claims(b, checks, sizes=sizes, rule=self._rule),
                 ),
                 sightings=_sightings({name: checks[name] for name in names if name in checks}, images),
                 warnings=_distinct((*warnings_a, *warnings_b, *warnings)),
@@ -109,8 +110,10 @@ class ExpertPanel:
         """Evidence for the claims of one text."""
         claims, warnings = await self._extract(text)
         checks, more = await self._check(images, sorted({claim.name for claim in claims}))
+        sizes = [image.size for image in images]
         return TextVerification(
-            evidence=verify_claims(claims, checks, rule=self._rule), warnings=_distinct((*warnings, *more))
+            evidence=verify_claims(claims, checks, sizes=sizes, rule=self._rule),
+            warnings=_distinct((*warnings, *more)),
         )
 
     def close(self) -> None:

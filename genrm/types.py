@@ -92,9 +92,13 @@ class Evidence(WireModel):
     mention: str = Field(description="The object, as the response names it.")
     polarity: Polarity
     count: int | None = Field(default=None, ge=0, description="How many the response claims, where it says so.")
+    place: str | None = Field(
+        default=None,
+        description="Where in the image the response says that it is, where it does: `middle left`, `top`, `left`.",
+    )
     finding: Finding = Field(
         description="`supported`; `unsupported`: claimed and not found; `contradicted`: denied and found, or found in "
-        "another number; `unchecked`: no expert could say."
+        "another number or at another place; `unchecked`: no expert could say."
     )
     probability: float | None = Field(
         default=None,

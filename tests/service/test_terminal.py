@@ -83,6 +83,11 @@ def test_what_several_experts_found_is_not_added_up(numbers: tuple[int, ...], sh
     assert f"(found {shown})" in render_evidence(item).plain
 
 
+def test_a_claimed_place_is_said() -> None:
+    item = Evidence(phrase="dog", mention="dog", polarity="affirmed", count=1, place="top", finding="contradicted")
+    assert render_evidence(item).plain == "dog at the top: contradicted (found 0)"
+
+
 def test_evidence_has_a_line_per_claim_and_a_conflict_is_said() -> None:
     lines = show(expert_conflict=True, warnings=("Expert 'x' failed.",)).splitlines()
     assert "A dog × 2: supported (found 2, P 0.97)" in lines

@@ -49,6 +49,17 @@ async def test_each_claim_gets_its_finding(open_app: OpenApp, make_body: MakeBod
     assert found.warnings == ()
 
 
+async def test_a_claim_at_the_wrong_place_is_contradicted_and_names_the_place(
+    open_app: OpenApp, make_body: MakeBody
+) -> None:
+    body = {"image": make_body()["image"], "text": "The dog is in the lower right. There is a bus."}
+    async with open_app(experts=[FakeExpert({"dog": 1, "bus": 1})]) as client:
+        response = await client.post("/v1/verify", json=body)
+    dog, bus = response.json()["evidence"]
+    assert (dog["place"], dog["finding"]) == ("lower right", "contradicted")
+    assert (bus["place"], bus["finding"]) == (None, "supported")
+
+
 async def test_the_picture_shows_the_evidence(open_app: OpenApp, make_image: MakeImage) -> None:
     async with open_app(experts=[FakeExpert({"dog": 1})]) as client:
         response = await client.post(

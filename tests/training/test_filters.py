@@ -8,11 +8,13 @@ from genrm.types import Evidence, EvidencePair
 from training.preferences.filters import check_pair
 
 
-def claim(phrase: str, finding: Any, *, polarity: Any = "affirmed", count: int | None = None) -> Evidence:
+def claim(
+    phrase: str, finding: Any, *, polarity: Any = "affirmed", count: int | None = None, place: str | None = None
+) -> Evidence:
     probability = None if finding == "unchecked" else 0.9
     return Evidence(
-        phrase=phrase, mention=phrase, polarity=polarity, count=count, finding=finding, probability=probability,
-        detections=(),
+        phrase=phrase, mention=phrase, polarity=polarity, count=count, place=place, finding=finding,
+        probability=probability, detections=(),
     )  # fmt: skip
 
 
@@ -21,6 +23,7 @@ def claim(phrase: str, finding: Any, *, polarity: Any = "affirmed", count: int |
     [
         ([claim("dog", "supported")], [claim("cat", "unsupported")], "error-seen"),
         ([claim("dog", "supported", count=2)], [claim("dog", "contradicted", count=3)], "error-seen"),
+        ([claim("dog", "supported", place="left")], [claim("dog", "contradicted", place="right")], "error-seen"),
         ([claim("dog", "supported")], [claim("cat", "supported")], "error-is-in-image"),
         ([claim("dog", "unsupported")], [claim("cat", "unsupported")], "chosen-not-borne-out"),
         ([claim("dog", "supported")], [claim("dog", "supported")], "not-checkable"),

@@ -31,5 +31,9 @@ def check_pair(evidence: EvidencePair) -> Outcome:
 
 
 def _own_claims(one: Sequence[Evidence], other: Sequence[Evidence]) -> list[Evidence]:
-    shared = {(item.phrase, item.polarity, item.count) for item in other}
-    return [item for item in one if (item.phrase, item.polarity, item.count) not in shared]
+    shared = {_what_is_claimed(item) for item in other}
+    return [item for item in one if _what_is_claimed(item) not in shared]
+
+
+def _what_is_claimed(item: Evidence) -> tuple[object, ...]:
+    return item.phrase, item.polarity, item.count, item.place
