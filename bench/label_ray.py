@@ -3,7 +3,7 @@
 Each setup runs `vl-genrm label` on the same pocket comparisons into a folder of its own, with models of one thread per
 judge. The speed counts from the moment that every judge has finished its first shard to the last one, so neither the
 start of Ray nor loading does; the whole command's time is beside it. `local` is the runner without Ray. That all
-folders say the same of every pair is checked, numbers to four digits: which prompts share a batch moves the last ones.
+folders say the same of every pair is checked, numbers to 0.0001: which prompts share a batch moves their last digits.
 
 With `--nodes` (root, Linux, `ip`) the setup `nodes` is added: a head in one network namespace, whose one CPU runs one
 judge, and a worker node in another, joined by a veth pair; the command runs on the head by its address. Both share
@@ -13,6 +13,7 @@ Run: `python bench/label_ray.py --rows 600 --mode fast critique --out ray.json`;
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from training.jobs.run_folder import STATE
 from training.labelling.tables import VERDICTS
 
 _POLL_SECONDS = 0.1
+_ROUNDING = 1e-4
 _HEAD, _WORKER = ("genrm-head", "10.231.7.1"), ("genrm-worker", "10.231.7.2")
 _PORT = 6379
 
@@ -78,14 +80,31 @@ def find_speed(done: Sequence[tuple[float, int]], num_actors: int, rows: int) ->
 
 
 def read_verdicts(output: Path) -> dict[str, object]:
-    """What a folder says of each pair, numbers rounded."""
+    """What a folder says of each pair; readings and evidence, which are kept as JSON, as what they say."""
     import pyarrow.parquet as pq
 
     rows = [row for file in (output / VERDICTS).glob("*.parquet") for row in pq.read_table(file).to_pylist()]
-    return {
-        row["id"]: {name: round(value, 4) if isinstance(value, float) else value for name, value in row.items()}
-        for row in rows
-    }
+    return {row["id"]: {name: _read_json(value) for name, value in row.items()} for row in rows}
+
+
+def count_unlike(one: Mapping[str, object], other: Mapping[str, object]) -> int:
+    """Of how many of the first one's pairs the other says something else, or nothing."""
+    return sum(not _is_alike(verdict, other.get(name)) for name, verdict in one.items())
+
+
+def _read_json(value: object) -> object:
+    return json.loads(value) if isinstance(value, str) and value[:1] in ("[", "{") else value
+
+
+def _is_alike(one: object, other: object) -> bool:
+    """Equal but for rounding: which prompts share a batch moves the last digits."""
+    if isinstance(one, float) and isinstance(other, float):
+        return abs(one - other) <= _ROUNDING
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_is_alike(value, other[name]) for name, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_is_alike, one, other))
+    return one == other
 
 
 @contextmanager
@@ -167,8 +186,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 Figure(name=f"{mode}, {each.name}: the whole command (s)", value=each.seconds),
             ]
             if each is not base:
-                different = sum(each.verdicts.get(name) != row for name, row in base.verdicts.items())
-                figures.append(Figure(name=f"{mode}, {each.name}: verdicts unlike local", value=different, limit=0))
+                unlike = count_unlike(base.verdicts, each.verdicts)
+                figures.append(Figure(name=f"{mode}, {each.name}: verdicts unlike local", value=unlike, limit=0))
         one, *more = (run for run in runs[1:])
         for each in more:
             speed_up = (

@@ -1,10 +1,10 @@
 """Labelling against a service that is killed and started again meanwhile: nothing may be lost.
 
-`vl-genrm label --url` asks a real service for verdicts of pocket comparisons, in a process of its own. At random moments
+`vl-genrm label --url` asks a real service for verdicts of pocket comparisons, in a process of its own. At random times
 the service is ended, in turns by SIGKILL and by SIGTERM, and started again on the same port and database. In the end
-every comparison must have its verdict, the same that a labelling in one process gives (numbers to four digits: which
-prompts share a batch moves the last ones), and none may be in the folder twice. How many were judged again is counted:
-a service that is killed has worked in vain on at most as many as the labelling asks for at once.
+every comparison must have its verdict, the same that a labelling in one process gives (numbers to 0.0001: which prompts
+share a batch moves their last digits), and none may be in the folder twice. How many were judged again is counted: a
+service that is killed has worked in vain on at most as many as the labelling asks for at once.
 
 Run: `python bench/label_restarts.py --out restarts.json`, about five minutes on 2 cores.
 """
@@ -24,9 +24,10 @@ from random import Random
 import pyarrow.parquet as pq
 
 from bench.batches import Service, run
-from bench.label_ray import read_verdicts
+from bench.label_ray import count_unlike, read_verdicts
 from bench.running_service import Figure, finish, say
 from pocket.rows import export_rows
+from pocket.scenes import Split
 from training.labelling.tables import VERDICTS
 
 _CONCURRENCY = 32
@@ -34,7 +35,7 @@ _CONCURRENCY = 32
 
 def write_rows(folder: Path, num_rows: int) -> Path:
     """Pocket comparisons in files, each with a name in its question by which the service's engine notes it."""
-    file = export_rows(folder, "held-out", num_rows)
+    file = export_rows(folder, Split.HELD_OUT, num_rows)
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     lines = [
         json.dumps({**row, "query": f"{row['query']} (row-{number})"}, ensure_ascii=False)
@@ -100,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Figure(name="comparisons twice in the folder", value=sum(num > 1 for num in seen.values()), limit=0),
         Figure(
             name="verdicts unlike those of one process",
-            value=sum(asked.get(each) != row for each, row in here.items()),
+            value=count_unlike(here, asked),
             limit=0,
         ),
         Figure(name="judged again", value=num_judged - options.rows, limit=num_ended * _CONCURRENCY),

@@ -128,7 +128,9 @@ class Idempotency:
             raise _refuse_running()
         self._running.add((owner, key))
         try:
-            found = await database.run(lambda connection: _claim(connection, owner, key, self._replica_id))
+            found = await database.run(
+                lambda connection: _claim(connection, owner, key, self._replica_id, is_exclusive=database.is_exclusive)
+            )
             if found is None:
                 await self._answer_first(scope, receive, send, database, owner, key)
         finally:
@@ -200,16 +202,18 @@ def forget_old_answers(connection: sa.Connection, now: int) -> None:
     connection.execute(remembered.delete().where(remembered.c.created_at < now - KEPT_SECONDS))
 
 
-def _claim(connection: sa.Connection, owner: str, key: str, replica_id: str) -> Answer | None:
+def _claim(connection: sa.Connection, owner: str, key: str, replica_id: str, *, is_exclusive: bool) -> Answer | None:
     """The answer that was given to a key; None if there is none, and the key is now taken.
 
-    Raises RefusalError while another request with it runs.
+    is_exclusive: no other process uses the database, so one that holds the key has died; callers come back at once, and
+    housekeeping may be some seconds away. Raises RefusalError while another request with it runs.
     """
     here = _at(owner, key)
     now = int(time.time())
     is_old = remembered.c.created_at < now - KEPT_SECONDS
-    # This process is at nothing with this key, so a row of its own without an answer is one that could not be deleted.
-    is_left_over = sa.and_(remembered.c.replica == replica_id, remembered.c.status.is_(None))
+    # This process is at nothing with this key: a row of its own without an answer is one that could not be deleted.
+    is_ours = sa.true() if is_exclusive else remembered.c.replica == replica_id
+    is_left_over = sa.and_(is_ours, remembered.c.status.is_(None))
     connection.execute(remembered.delete().where(here, sa.or_(is_old, is_left_over)))
     try:
         with connection.begin_nested():

@@ -239,6 +239,19 @@ async def test_a_key_that_could_not_be_let_go_of_can_be_used_again(
     assert "Idempotent-Replayed" not in again.headers
 
 
+async def test_a_key_of_a_process_that_was_killed_can_be_used_at_once(
+    http: httpx.AsyncClient, make_body: MakeBody
+) -> None:
+    """Of a database that one process at a time uses: callers come back before housekeeping has looked."""
+    await http.post("/v1/judge", json=make_body(), headers=KEY)
+    keeper = http._transport.app.state.keeper  # type: ignore[attr-defined]
+    unanswered = remembered.update().values(replica="killed", status=None)
+    await keeper.database.run(lambda connection: connection.execute(unanswered))
+    again = await http.post("/v1/judge", json=make_body(), headers=KEY)
+    assert again.status_code == 200
+    assert "Idempotent-Replayed" not in again.headers
+
+
 @given(body=st.binary(max_size=60), cuts=st.lists(st.integers(0, 60), max_size=5))
 def test_it_does_not_matter_how_a_body_comes_in(body: bytes, cuts: list[int]) -> None:
     def take(boundary: str, cuts: list[int]) -> bytes:

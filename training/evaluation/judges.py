@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from experts.panel import ExpertPanel
 
-MAX_ATTEMPTS = 9
-"""Of one request to a service that is busy or away: about three minutes in all."""
+MAX_AWAY_SECONDS = 300.0
+"""How long one request waits in all for a service that is busy or away. Large models take minutes to load."""
 MAX_WAIT_SECONDS = 30.0
 _BUSY = frozenset({409, 429, 503})
 _ROW_FIELDS = frozenset({"image", "images", "question", "response_a", "response_b"})
@@ -140,9 +140,9 @@ class RemoteJudge:
     """A running service of ours, asked over HTTP.
 
     A busy service (429, 503) and a broken connection are tried again, waiting as long as `Retry-After` says, else
-    backoff_seconds × 2^attempt, at most 30 s; with the same `Idempotency-Key`, so that what was judged before the
-    connection broke is not judged again. How many requests run at once follows what the service takes
-    (`training.evaluation.pace`). transport: in place of the network, for tests.
+    backoff_seconds × 2^attempt, at most 30 s at a time and five minutes in all; with the same `Idempotency-Key`, so
+    that what was judged before the connection broke is not judged again. How many requests run at once follows what
+    the service takes (`training.evaluation.pace`). transport: in place of the network, for tests.
     """
 
     def __init__(
@@ -203,8 +203,8 @@ class RemoteJudge:
 
         wanted = {name: value for name, value in body.items() if value is not None} if body is not None else None
         key = {"Idempotency-Key": uuid.uuid4().hex}
-        problem = ""
-        for attempt in range(MAX_ATTEMPTS):
+        waited, attempt, problem = 0.0, 0, ""
+        while True:
             wait = self._backoff_seconds * 2**attempt
             try:
                 async with self._pace.take():
@@ -223,12 +223,15 @@ class RemoteJudge:
                     self._pace.slow_down()
                     problem = f"is busy or loading (HTTP {response.status_code})"
                     wait = _read_retry_after(response.headers.get("Retry-After"), default=wait)
-            if attempt + 1 < MAX_ATTEMPTS:
-                await asyncio.sleep(min(wait, MAX_WAIT_SECONDS))
-        raise EngineError(
-            f"{self._url} {problem} and was asked {MAX_ATTEMPTS} times. Start it or wait, then run this again: what "
-            "was judged is kept."
-        )
+            attempt += 1
+            wait = min(wait, MAX_WAIT_SECONDS)
+            if waited + wait > MAX_AWAY_SECONDS:
+                raise EngineError(
+                    f"{self._url} {problem}, and was asked {attempt} times over {waited:.0f} s. Start it or wait, then "
+                    "run this again: what was judged is kept."
+                )
+            await asyncio.sleep(wait)
+            waited += wait
 
 
 def fingerprint_weights(folder: Path) -> str:

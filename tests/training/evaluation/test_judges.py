@@ -77,9 +77,29 @@ async def test_a_busy_or_absent_service_is_asked_again(monkeypatch: pytest.Monke
 
 
 async def test_a_service_that_stays_away_is_an_error_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    judge = RemoteJudge("http://service", backoff_seconds=0, transport=Scripted(httpx.ConnectError("away")))
-    with pytest.raises(EngineError, match=r"cannot be reached .* asked 9 times"):
+    waits: list[float] = []
+
+    async def note(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", note)
+    judge = RemoteJudge("http://service", transport=Scripted(httpx.ConnectError("away")))
+    with pytest.raises(EngineError, match=r"cannot be reached .* asked 14 times over 271 s"):
         await judge.start()
+    assert waits == [1, 2, 4, 8, 16] + 8 * [30]
+
+
+async def test_a_service_that_names_short_waits_is_not_given_up_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    async def note(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", note)
+    busy = [httpx.Response(409, headers={"Retry-After": "1"})] * 60
+    judge = RemoteJudge("http://service", transport=Scripted(*busy, httpx.Response(200, json={"data": [{"id": "j"}]})))
+    await judge.start()
+    assert waits == [1.0] * 60
 
 
 @pytest.mark.parametrize(
