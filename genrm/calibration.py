@@ -6,8 +6,7 @@ comparisons stay mirrored, as a division is odd. There is one temperature per mo
 surer.
 
 Where what vision experts found is added to the log-odds (`experts` is `combine`), a second temperature and the weight
-of the evidence belong together and are fitted together; unfitted, the judge's own temperature and a weight of 1, which
-is right if judge and experts err independently.
+of the evidence belong together and are fitted together; unfitted, the judge's own temperature and a weight of 1.
 
 The file `calibration.json` lies beside the adapter, or the model where there is none; without it T is 1. It holds for
 the prompt it was fitted with, and is left aside, with a warning, under another one.

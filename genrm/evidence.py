@@ -54,19 +54,22 @@ def support_lead(evidence: EvidencePair) -> float:
 
 
 def evidence_log_odds(evidence: EvidencePair) -> float:
-    """How much likelier it is that all claims of response A are true than that all of B's are, in nats.
+    """What the checked claims say for response A and against B, in nats, at most `MAX_EVIDENCE_LOG_ODDS` in size.
 
-    The sum of ln P(true) over the checked claims of A less that of B, at most `MAX_EVIDENCE_LOG_ODDS` in size; claims
-    that both make cancel. Unlike `support_lead` it grows with the number of wrong claims. 0 where nothing was checked.
+    A claim that is likelier false than not counts against its response by ln(P(true) / ½). What experts confirm counts
+    nothing: neither saying little nor listing what is there makes a response better. Unlike `support_lead` it grows
+    with the number of wrong claims. Claims that both make cancel; 0 where nothing was checked.
     """
-    lead = _log_truth(evidence.A) - _log_truth(evidence.B)
+    lead = _weigh_claims(evidence.A) - _weigh_claims(evidence.B)
     return max(-MAX_EVIDENCE_LOG_ODDS, min(MAX_EVIDENCE_LOG_ODDS, lead))
 
 
-def _log_truth(claims: Sequence[Evidence]) -> float:
-    """Ln of the probability that all checked claims are true, taken as independent; their order changes nothing."""
+def _weigh_claims(claims: Sequence[Evidence]) -> float:
+    """At most 0; the order of the claims changes nothing."""
     return math.fsum(
-        math.log(max(claim.probability, LEAST_PROBABILITY)) for claim in claims if claim.probability is not None
+        min(0.0, math.log(2 * max(claim.probability, LEAST_PROBABILITY)))
+        for claim in claims
+        if claim.probability is not None
     )
 
 

@@ -143,7 +143,8 @@ def choose_critique(samples: Sequence[Sample], *, preferred: Response | None) ->
 
     samples: A-first ones before B-first ones. It is the first critique that argues for the preferred response, so one
     from the A-first reading if that agrees (there "first response" means A, as a reader expects), else one from the
-    other order. Without a preference it is the first critique there is. In fast mode all are empty.
+    other order. Without a preference, and where evidence outweighs all critiques, it is the first critique there is. In
+    fast mode all are empty.
     """
     for sample in samples:
         if preferred is not None and sample.log_odds is not None and sample.reading.critique:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="The pocket world: build, bench, export, samples.", no_args_is_help=True, add_completion=False)
 
+_EXPERT_USES = {"off": "", "prompt": "-with-experts", "combine": "-combined"}
+"""Of a bench, with what its folder is called."""
 SplitOption = Annotated[str, typer.Option(help="train, dev, held-out or shifted.")]
 
 
@@ -47,7 +49,8 @@ def bench(
     mode: Annotated[str, typer.Option(help="critique or fast.")] = "critique",
     samples: Annotated[int, typer.Option(min=1, help="Critiques per order.")] = 1,
     experts: Annotated[
-        str, typer.Option(help="off, or prompt: the judge reads what the shipped expert finds.")
+        str,
+        typer.Option(help="off; prompt: the judge reads what the shipped expert finds; combine: it is added to its."),
     ] = "off",
     concurrency: Annotated[int, typer.Option(min=1, help="Comparisons judged at once.")] = 32,
     blank: Annotated[bool, typer.Option(help="Also judge a quarter of the comparisons with a blank picture.")] = True,
@@ -67,12 +70,14 @@ def bench(
     part = _parse_split(split)
     if mode not in ("critique", "fast"):
         raise typer.BadParameter(f"{mode!r} is no mode; allowed are critique and fast.", param_hint="--mode")
-    if experts not in ("off", "prompt"):
-        raise typer.BadParameter(f"{experts!r} is no use; allowed are off and prompt.", param_hint="--experts")
+    if experts not in _EXPERT_USES:
+        raise typer.BadParameter(
+            f"{experts!r} is no use; allowed are {', '.join(_EXPERT_USES)}.", param_hint="--experts"
+        )
     setup = Setup(
         source=f"pocket:{part}?n={n}&seed={seed}",
-        output=output / (f"{split}-{mode}" if experts == "off" else f"{split}-{mode}-with-experts"),
-        judge=open_judge(JudgeChoice(model=model, adapter=adapter, with_experts=experts == "prompt")),
+        output=output / f"{split}-{mode}{_EXPERT_USES[experts]}",
+        judge=open_judge(JudgeChoice(model=model, adapter=adapter, with_experts=experts != "off")),
         options=JudgeOptions(mode=cast("Mode", mode), samples=samples, experts=cast("ExpertUse", experts)),
         concurrency=concurrency,
     )

@@ -242,7 +242,9 @@ def calibrate(
     seed: Seed = 0,
     concurrency: Concurrency = 32,
 ) -> None:
-    """Fit the temperature that makes a judge's probabilities come true, and save it beside its weights."""
+    """Fit the temperature that makes a judge's probabilities come true, and with --experts combine the weight of what
+    experts find, and save both beside its weights.
+    """
     given = dict(locals())
     from genrm.shipped import judge_folder
     from training.evaluation.calibrating import calibrate as calibrate_judge

@@ -4,7 +4,7 @@ A source is written as one word on a command line:
 
     org/name, hub:org/name@split     a data set of the Hugging Face hub
     rows.parquet, folder/            Parquet, one file or all files of a folder
-    folder/rows-1-*.parquet          the files that a pattern means, in quotes on a command line
+    folder/rows-1-*.parquet          the files of a folder whose names fit, in quotes on a command line
     rows.jsonl                       JSON lines; pictures are files beside it, or in a folder that is named
     pocket:held-out?n=500            whatever the entry point `pocket` of the group `vl_genrm.sources` opens
 
@@ -64,7 +64,7 @@ def open_table(source: str) -> Table:
     plug_ins = "".join(f", {name}:…" for name in sorted(openers))
     raise SourceError(
         f"{source!r} is no source. Allowed are a .jsonl file, a .parquet file or folder that exists, a pattern "
-        f"of .parquet files that are there, and a data set of the hub (org/name or org/name@split){plug_ins}."
+        f"of names of .parquet files in a folder, and a data set of the hub (org/name or org/name@split){plug_ins}."
     )
 
 

@@ -133,7 +133,11 @@ class GradioPage:
                 asyncio.timeout(_WARM_UP_SECONDS),
                 httpx.AsyncClient(base_url=f"http://localhost{PATH}", transport=transport) as http,
             ):
-                (await http.get("/")).raise_for_status()
+                page = (await http.get("/")).raise_for_status()
+                if FIRST not in page.text:
+                    _logger.warning(
+                        "Gradio's page has no plain <head>; a page left open will cost its browser CPU time."
+                    )
                 (await http.post("/gradio_api/queue/join", json=call)).raise_for_status()
                 (await http.get("/gradio_api/queue/data", params={"session_hash": "warm-up"})).raise_for_status()
         except (httpx.HTTPError, TimeoutError) as error:

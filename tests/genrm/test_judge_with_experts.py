@@ -13,8 +13,8 @@ from genrm.calibration import Calibration, Scale
 from genrm.engines.contract import Completion, OnText, Prompt, Sampling
 from genrm.engines.fake import FakeEngine
 from genrm.evidence import LEAST_PROBABILITY, Examination, ExpertUse, evidence_log_odds
-from genrm.judge import Judge, JudgeOptions
-from genrm.types import Comparison, Evidence, EvidencePair, Finding, Sighting, Verdict
+from genrm.judge import OUTWEIGHED, Judge, JudgeOptions
+from genrm.types import Comparison, Evidence, EvidencePair, Finding, Response, Sighting, Verdict
 
 PAIR = Comparison(
     images=(Image.new("RGB", (8, 8), "teal"),),
@@ -119,15 +119,17 @@ async def test_a_swapped_pair_gives_a_mirrored_verdict_with_evidence(use: Expert
 @pytest.mark.parametrize(
     ("a", "b", "expected"),
     [
-        ((0.9,), (0.3,), math.log(3)),
-        ((0.9, 0.5), (0.9,), math.log(0.5)),  # the claim that both make cancels; one more is one more risk
-        ((None,), (None, 0.5), -math.log(0.5)),
+        ((0.9,), (0.3,), -math.log(0.6)),
+        ((0.9, 0.2), (0.9,), math.log(0.4)),
+        ((0.1, 0.2), (0.1,), math.log(0.4)),  # the claim that both make cancels
+        ((None,), (None, 0.1), -math.log(0.2)),
+        ((0.7, 0.8, 0.99), (), 0.0),  # saying what is there is no better than saying nothing, and no worse
         ((), (), 0.0),
-        ((0.0,), (1.0,), math.log(LEAST_PROBABILITY)),
+        ((0.0,), (1.0,), math.log(2 * LEAST_PROBABILITY)),
         ((0.0,) * 9, (), -30.0),
     ],
 )
-def test_evidence_is_how_much_likelier_all_claims_are_true(
+def test_evidence_counts_against_a_response_what_is_likelier_false_than_not(
     a: tuple[float | None, ...], b: tuple[float | None, ...], expected: float
 ) -> None:
     def claims(*probabilities: float | None) -> tuple[Evidence, ...]:
@@ -148,8 +150,8 @@ async def test_combined_evidence_is_added_to_the_log_odds_and_not_read() -> None
         PAIR, JudgeOptions(experts="combine")
     )
     assert all("report" not in prompt.shared for prompt in engine.prompts)
-    assert combined.evidence_log_odds == pytest.approx(math.log(3))
-    assert log_odds(combined) == pytest.approx(log_odds(alone) + math.log(3))
+    assert combined.evidence_log_odds == pytest.approx(-math.log(0.6))
+    assert log_odds(combined) == pytest.approx(log_odds(alone) - math.log(0.6))
     assert alone.evidence_log_odds is None
 
 
@@ -158,7 +160,7 @@ async def test_combined_evidence_counts_as_the_calibration_says() -> None:
     alone = await Judge(FakeEngine()).judge(PAIR)
     judge = Judge(FakeEngine(), verifier=FixedVerifier(examination(a=0.9, b=0.3)), calibration=calibration)
     combined = await judge.judge(PAIR, JudgeOptions(experts="combine"))
-    assert log_odds(combined) == pytest.approx(log_odds(alone) / 2 + 0.5 * math.log(3))
+    assert log_odds(combined) == pytest.approx(log_odds(alone) / 2 - 0.5 * math.log(0.6))
     assert combined.calibration_temperature == 2.0
     told = await judge.judge(PAIR, JudgeOptions(experts="evidence"))
     assert told.calibration_temperature == 3.0
@@ -168,6 +170,16 @@ async def test_evidence_makes_no_verdict_of_an_answer_without_one() -> None:
     judge = Judge(FakeEngine(verdict="none"), verifier=FixedVerifier(examination()))
     verdict = await judge.judge(PAIR, JudgeOptions(experts="combine"))
     assert (verdict.status, verdict.preferred, verdict.probabilities) == ("abstained", None, None)
+
+
+@pytest.mark.parametrize("outweighed", ["A", "B"])
+async def test_a_verdict_in_which_evidence_outweighs_the_judge_says_so(outweighed: Response) -> None:
+    alone = await Judge(FakeEngine()).judge(PAIR)
+    found = examination(a=0.0, b=1.0) if outweighed == "A" else examination(a=1.0, b=0.0)
+    found = dataclasses.replace(found, warnings=())
+    combined = await Judge(FakeEngine(), verifier=FixedVerifier(found)).judge(PAIR, JudgeOptions(experts="combine"))
+    assert combined.preferred == ("B" if outweighed == "A" else "A")
+    assert combined.warnings == ((OUTWEIGHED,) if alone.preferred == outweighed else ())
 
 
 async def test_a_ranking_adds_the_evidence_of_both_candidates_as_a_judgement_does() -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.special import expit
 
 from genrm.calibration import Scale, write_calibration
 from genrm.evidence import evidence_log_odds
@@ -31,8 +32,9 @@ from training.statistics import bootstrap_calibration_error, bootstrap_mean, rel
 from training.tables import SourceError
 
 MIN_PAIRS = 20
-_LOG_RANGE = (np.log(0.05), np.log(20.0))
-_MAX_WEIGHT = 10.0
+MAX_TEMPERATURE = 20.0
+"""A temperature is between this and its inverse."""
+MAX_WEIGHT = 10.0
 
 
 async def calibrate(setup: Setup, *, beside: Path | None) -> Report:
@@ -96,25 +98,25 @@ def find_log_odds(pairs: Sequence[Pair], verdicts: Sequence[Verdict]) -> np.ndar
 def fit_scale(odds: np.ndarray) -> Scale:
     """The scale under which the labels are likeliest: temperature in [0.05, 20], weight of the evidence in [0, 10].
 
-    odds: (n, 2), as of `find_log_odds`; where the second column says nothing the weight is 1, as unfitted.
+    odds: (n, 2), as of `find_log_odds`; where the second column says nothing the weight is 1, as unfitted. The loss is
+    convex in 1 / temperature and weight.
     """
-
-    def loss(parameters: np.ndarray) -> float:
-        return float(np.logaddexp(0, -_apply(odds, *parameters)).mean())
-
     has_evidence = bool(odds[:, 1].any())
-    bounds = [_LOG_RANGE, (0.0, _MAX_WEIGHT) if has_evidence else (1.0, 1.0)]
-    found = minimize(loss, x0=np.array([0.0, 1.0]), bounds=bounds, method="Nelder-Mead", options={"xatol": 1e-4})
-    return Scale(temperature=float(np.exp(found.x[0])), evidence_weight=float(found.x[1]))
+    columns = odds if has_evidence else odds[:, :1]
+
+    def loss(factors: np.ndarray) -> tuple[float, np.ndarray]:
+        scaled = columns @ factors
+        wrong = expit(-scaled)
+        return float(np.logaddexp(0, -scaled).mean()), -(columns * wrong[:, None]).mean(axis=0)
+
+    bounds = [(1 / MAX_TEMPERATURE, MAX_TEMPERATURE), (0.0, MAX_WEIGHT)][: columns.shape[1]]
+    found = minimize(loss, x0=np.ones(columns.shape[1]), jac=True, bounds=bounds, method="L-BFGS-B")
+    return Scale(temperature=float(1 / found.x[0]), evidence_weight=float(found.x[1]) if has_evidence else 1.0)
 
 
 def apply_scale(odds: np.ndarray, scale: Scale) -> np.ndarray:
     """Log-odds of the verdicts, (n,), under a scale. odds: as of `find_log_odds`."""
-    return _apply(odds, np.log(scale.temperature), scale.evidence_weight)
-
-
-def _apply(odds: np.ndarray, log_temperature: float, weight: float) -> np.ndarray:
-    scaled: np.ndarray = odds[:, 0] / np.exp(log_temperature) + weight * odds[:, 1]
+    scaled: np.ndarray = odds[:, 0] / scale.temperature + scale.evidence_weight * odds[:, 1]
     return scaled
 
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 MAX_AWAY_SECONDS = 300.0
 """How long one request waits in all for a service that is busy or away. Large models take minutes to load."""
 MAX_WAIT_SECONDS = 30.0
+_LEAST_WAIT_SECONDS = 0.1
+"""Whatever `Retry-After` says: a proxy may say 0."""
+_MAX_DOUBLINGS = 5
 _BUSY = frozenset({409, 429, 503})
 _ROW_FIELDS = frozenset({"image", "images", "question", "response_a", "response_b"})
 _SAMPLED_BYTES = 2**20
@@ -205,7 +208,7 @@ class RemoteJudge:
         key = {"Idempotency-Key": uuid.uuid4().hex}
         waited, attempt, problem = 0.0, 0, ""
         while True:
-            wait = self._backoff_seconds * 2**attempt
+            wait = self._backoff_seconds * 2 ** min(attempt, _MAX_DOUBLINGS)
             try:
                 async with self._pace.take():
                     headers = key if method == "POST" and self._has_keys else None
@@ -224,7 +227,7 @@ class RemoteJudge:
                     problem = f"is busy or loading (HTTP {response.status_code})"
                     wait = _read_retry_after(response.headers.get("Retry-After"), default=wait)
             attempt += 1
-            wait = min(wait, MAX_WAIT_SECONDS)
+            wait = min(max(wait, _LEAST_WAIT_SECONDS), MAX_WAIT_SECONDS)
             if waited + wait > MAX_AWAY_SECONDS:
                 raise EngineError(
                     f"{self._url} {problem}, and was asked {attempt} times over {waited:.0f} s. Start it or wait, then "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from genrm.engines.fake import FakeEngine
@@ -17,6 +17,7 @@ from service import app as application
 from service.client import AsyncClient
 from service.errors import StartError
 from service.playground import mount
+from service.playground.script import put_first
 from service.playground.transport import InProcessTransport
 from service.playground.uploads import UploadFolder
 from service.playground.visitor import COOKIE
@@ -74,6 +75,14 @@ async def test_the_page_is_at_playground_with_and_without_its_slash(open_app: Op
         redirect = await http.get("/playground")
         assert redirect.is_redirect
         assert (await http.get("/playground", follow_redirects=True)).text == "/playground/"
+
+
+@pytest.mark.parametrize(("body", "expected"), [("<head><title>", "<head>FIRST<title>"), ("<body>", "<body>")])
+async def test_a_script_is_put_at_the_beginning_of_the_head(body: str, expected: str) -> None:
+    app = put_first(StreamingResponse(iter((body[:3], body[3:])), headers={"Content-Length": str(len(body))}), "FIRST")
+    async with httpx.AsyncClient(base_url="http://x", transport=httpx.ASGITransport(app)) as http:
+        answer = await http.get("/")
+        assert (answer.text, answer.headers["content-length"]) == (expected, str(len(expected)))
 
 
 @pytest.mark.usefixtures("plain_page")

@@ -48,6 +48,19 @@ def test_temperature_and_weight_of_a_known_judge_with_experts_are_found_again(
     assert scale.evidence_weight == pytest.approx(weight, rel=0.06)
 
 
+@pytest.mark.parametrize("num", [20, 200])
+@pytest.mark.parametrize("seed", range(5))
+def test_no_other_scale_is_likelier(num: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    odds = rng.normal(loc=0.8, scale=2.0, size=(num, 2)) * rng.uniform(0.2, 5.0, size=2)
+
+    def loss(scale: Scale) -> float:
+        return float(np.logaddexp(0, -apply_scale(odds, scale)).mean())
+
+    grid = [Scale(temperature=t, evidence_weight=w) for t in np.geomspace(0.05, 20, 60) for w in np.linspace(0, 10, 60)]
+    assert loss(fit_scale(odds)) <= min(map(loss, grid)) + 1e-6
+
+
 def test_experts_that_guess_get_no_weight() -> None:
     odds = overconfident(1.0)
     odds[:, 1] = np.random.default_rng(2).choice([-3.0, 3.0], size=len(odds))

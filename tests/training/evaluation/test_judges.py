@@ -89,17 +89,20 @@ async def test_a_service_that_stays_away_is_an_error_in_the_end(monkeypatch: pyt
     assert waits == [1, 2, 4, 8, 16] + 8 * [30]
 
 
-async def test_a_service_that_names_short_waits_is_not_given_up_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("seconds", "waited"), [("1", 1.0), ("0", 0.1)])
+async def test_a_service_that_names_short_waits_is_not_given_up_sooner(
+    monkeypatch: pytest.MonkeyPatch, seconds: str, waited: float
+) -> None:
     waits: list[float] = []
 
     async def note(seconds: float) -> None:
         waits.append(seconds)
 
     monkeypatch.setattr(asyncio, "sleep", note)
-    busy = [httpx.Response(409, headers={"Retry-After": "1"})] * 60
+    busy = [httpx.Response(409, headers={"Retry-After": seconds})] * 60
     judge = RemoteJudge("http://service", transport=Scripted(*busy, httpx.Response(200, json={"data": [{"id": "j"}]})))
     await judge.start()
-    assert waits == [1.0] * 60
+    assert waits == [waited] * 60
 
 
 @pytest.mark.parametrize(
