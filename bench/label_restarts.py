@@ -6,7 +6,7 @@ every comparison must have its verdict, the same that a labelling in one process
 share a batch moves their last digits), and none may be in the folder twice. How many were judged again is counted: a
 service that is killed has worked in vain on at most as many as the labelling asks for at once.
 
-Run: `python bench/label_restarts.py --out restarts.json`, about five minutes on 2 cores.
+Run: `python bench/label_restarts.py --out restarts.json`, about eight minutes on 2 cores.
 """
 
 import argparse
