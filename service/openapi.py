@@ -72,6 +72,7 @@ EXAMPLE_RESPONSE = {
     "label_mass": 0.99,
     "probability_source": "logprobs",
     "calibration_temperature": 1.0,
+    "evidence_log_odds": None,
     "critique": "I see two dogs and no cat. The first response says two dogs: right. The second says three: wrong.",
     "readings": [
         {
@@ -91,7 +92,6 @@ EXAMPLE_RESPONSE = {
             {**_claim(1, "unsupported", 0.04), "phrase": "cat", "mention": "cat", "detections": []},
         ],
     },
-    "evidence_log_odds": None,
     "expert_conflict": False,
     "warnings": [],
     "usage": {"prompt_tokens": 262, "completion_tokens": 82, "cached_tokens": 96},
