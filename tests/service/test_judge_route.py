@@ -36,6 +36,7 @@ async def test_a_verdict_has_everything_the_interface_promises(client: httpx.Asy
         "label_mass",
         "probability_source",
         "calibration_temperature",
+        "evidence_log_odds",
         "critique",
         "readings",
         "evidence",
