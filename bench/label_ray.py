@@ -15,6 +15,7 @@ Run: `python bench/label_ray.py --rows 600 --mode fast critique --out ray.json`;
 import argparse
 import json
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -33,6 +34,8 @@ _POLL_SECONDS = 0.1
 _ROUNDING = 1e-4
 _HEAD, _WORKER = ("genrm-head", "10.231.7.1"), ("genrm-worker", "10.231.7.2")
 _PORT = 6379
+_MODE, _TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
+"""Variables: that a cluster has a password, and which, the same for all nodes and for the command."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,16 +126,16 @@ def two_nodes() -> Iterator[list[str]]:
             for each in (device, "lo"):
                 _do(*_inside(name), "ip", "link", "set", each, "up")
         ray = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1", "--num-gpus=0")
-        memory = f"--object-store-memory={128 * 2**20}"
+        memory, secret = f"--object-store-memory={128 * 2**20}", {_MODE: "token", _TOKEN: secrets.token_hex(32)}
         folders = [stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-")) for _ in range(2)]
         head = ("--head", f"--port={_PORT}", "--include-dashboard=false", f"--temp-dir={folders[0]}")
         for (name, address), words in ((_HEAD, head), (_WORKER, (f"--address={_HEAD[1]}:{_PORT}",))):
             command = (*_inside(name), *ray, memory, f"--node-ip-address={address}", *words)
-            environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+            environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **secret}
             process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)  # noqa: S603 - our own words
             stack.callback(_end, process)
             time.sleep(10)  # a worker gives up on a head that is not there yet
-        yield _inside(_HEAD[0])
+        yield [*_inside(_HEAD[0]), "env", *(f"{name}={value}" for name, value in secret.items())]
 
 
 def _inside(namespace: str) -> list[str]:
