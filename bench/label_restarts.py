@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Figure(name="comparisons twice in the folder", value=sum(num > 1 for num in seen.values()), limit=0),
         Figure(
             name="verdicts unlike those of one process",
-            value=count_unlike(here, asked),
+            value=count_unlike(asked, here),
             limit=0,
         ),
         Figure(name="judged again", value=num_judged - options.rows, limit=num_ended * _CONCURRENCY),

@@ -11,7 +11,6 @@ computation with the names exchanged, also when critiques are sampled.
 
 import asyncio
 import hashlib
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,10 +39,6 @@ __all__ = ["DEFAULT_NUM_VOTES", "Judge", "JudgeOptions", "VerdictRules"]
 
 DEFAULT_NUM_VOTES = 5
 """Verdicts sampled per order where the engine gives no log-probabilities and the caller asks for one sample."""
-OUTWEIGHED = (
-    "What the experts found outweighed the judge: both readings together prefer the other response, and so may the "
-    "critique."
-)
 _MAX_VOTE_TOKENS = 8
 """Room for a label, and for quotes or emphasis around it, in fast mode without log-probabilities."""
 _ORDERS: tuple[Response, Response] = ("A", "B")
@@ -283,7 +278,6 @@ class Judge:
             update={
                 "evidence": evidence,
                 "expert_conflict": is_conflict(evidence, verdict.preferred),
-                "warnings": (OUTWEIGHED,) if _is_outweighed(verdict) else (),
             }
         )
 
@@ -367,14 +361,6 @@ def _tie_of_identical(source: ProbabilitySource, *, seconds: float) -> Verdict:
         usage=Usage(prompt_tokens=0, completion_tokens=0, cached_tokens=0),
         timings_ms=Timings(total=1000 * seconds),
     )
-
-
-def _is_outweighed(verdict: Verdict) -> bool:
-    """Whether the model's own log-odds prefer the response that the verdict does not."""
-    if verdict.preferred is None or not verdict.evidence_log_odds or verdict.probabilities is None:
-        return False
-    own = math.log(verdict.probabilities.A) - math.log(verdict.probabilities.B) - verdict.evidence_log_odds
-    return own < 0 if verdict.preferred == "A" else own > 0
 
 
 def _sum_usage(completions: Sequence[Completion]) -> Usage:

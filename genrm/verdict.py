@@ -23,6 +23,10 @@ from genrm.parsing import parse_verdict
 from genrm.prompts import LABELS
 from genrm.types import Probabilities, ProbabilitySource, Reading, Response, Timings, Usage, Verdict
 
+OUTWEIGHED = (
+    "What the experts found outweighed the judge: both readings together prefer the other response, and so may the "
+    "critique."
+)
 MAX_LOG_ODDS = 30.0
 """Nats. A reading cannot be surer than this (1 − 1e-13), so that no reading outweighs all others by an infinity."""
 
@@ -99,7 +103,8 @@ def combine_samples(
     """The verdict over both orders and all samples.
 
     temperature: what the averaged log-odds are divided by, above 0. evidence_log_odds: nats for A that are added to
-    the result; None if the verdict is the model's alone. It cannot make a verdict of one that abstains.
+    the result; None if the verdict is the model's alone. It cannot make a verdict of one that abstains; one that it
+    turns round has the warning `OUTWEIGHED`.
 
     samples: at least one with A first and one with B first, in any order. Readings are listed A-first ones before
     B-first ones. `label_mass` is the lower of the two orders' (an order's is the mean over its samples, unparsed ones
@@ -118,6 +123,7 @@ def combine_samples(
     preferred: Response | None = None
     if reason is None and margin is not None and abs(margin) > rules.tie_margin:
         preferred = "A" if margin > 0 else "B"
+    is_outweighed = preferred is not None and read is not None and (read < 0 if preferred == "A" else read > 0)
     ordered = [sample for first in ("A", "B") for sample in samples if sample.reading.first == first]
     return Verdict(
         status="abstained" if reason else "decided" if preferred else "tie",
@@ -131,6 +137,7 @@ def combine_samples(
         probability_source=source,
         calibration_temperature=temperature,
         evidence_log_odds=evidence_log_odds,
+        warnings=(OUTWEIGHED,) if is_outweighed else (),
         critique=choose_critique(ordered, preferred=preferred),
         readings=tuple(sample.reading for sample in ordered),
         usage=usage,

@@ -13,8 +13,9 @@ from genrm.calibration import Calibration, Scale
 from genrm.engines.contract import Completion, OnText, Prompt, Sampling
 from genrm.engines.fake import FakeEngine
 from genrm.evidence import LEAST_PROBABILITY, Examination, ExpertUse, evidence_log_odds
-from genrm.judge import OUTWEIGHED, Judge, JudgeOptions
+from genrm.judge import Judge, JudgeOptions
 from genrm.types import Comparison, Evidence, EvidencePair, Finding, Response, Sighting, Verdict
+from genrm.verdict import OUTWEIGHED
 
 PAIR = Comparison(
     images=(Image.new("RGB", (8, 8), "teal"),),
@@ -164,6 +165,17 @@ async def test_combined_evidence_counts_as_the_calibration_says() -> None:
     assert combined.calibration_temperature == 2.0
     told = await judge.judge(PAIR, JudgeOptions(experts="evidence"))
     assert told.calibration_temperature == 3.0
+
+
+async def test_a_calibration_of_any_size_still_gives_a_verdict() -> None:
+    """Even where the other response's probability is 0 to the last bit."""
+    judge = Judge(
+        FakeEngine(),
+        verifier=FixedVerifier(examination(a=0.0, b=1.0)),
+        calibration=Calibration({}, {"critique": Scale(temperature=0.05, evidence_weight=1000.0)}),
+    )
+    verdict = await judge.judge(PAIR, JudgeOptions(experts="combine"))
+    assert (verdict.preferred, verdict.margin) == ("B", -1.0)
 
 
 async def test_evidence_makes_no_verdict_of_an_answer_without_one() -> None:
