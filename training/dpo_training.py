@@ -38,8 +38,11 @@ class DpoTraining(TrainerSettings):
     """How a policy is trained on pairs."""
 
     beta: float = Field(0.1, gt=0, description="How strongly the policy is held to where it began.")
-    loss: tuple[Literal["sigmoid", "ipo", "hinge", "robust", "sft"], ...] = Field(
-        ("sigmoid",), min_length=1, description="TRL's loss types; sigmoid is DPO, sft adds the chosen answer's."
+    loss: tuple[Literal["sigmoid", "ipo", "hinge", "robust", "apo_zero", "apo_down", "sft"], ...] = Field(
+        ("sigmoid",),
+        min_length=1,
+        description="TRL's loss types; sigmoid is DPO; apo_zero raises the chosen answer and lowers the rejected "
+        "one, each by itself (for answers that differ in little); sft adds the chosen answer's likelihood.",
     )
     loss_weights: tuple[float, ...] | None = Field(None, description="One per loss; default: all 1.")
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="Share of labels taken to be wrong.")
