@@ -37,7 +37,10 @@ EngineUrlOption = Annotated[
 
 ExpertsOption = Annotated[
     str | None,
-    typer.Option(help="Vision experts: auto, none, shipped, grounding-dino:MODEL, detector:MODEL, detectron2:CONFIG."),
+    typer.Option(
+        help="Vision experts: auto, none, or a list of shipped, grounding-dino:MODEL, detector:MODEL, "
+        "detectron2:CONFIG, statements:MODEL, statements:shipped."
+    ),
 ]
 
 
