@@ -6,7 +6,8 @@ statement that a description can make, right and wrong, as answers to "Describe 
 as many true as false ones. The report has AUC, the share called right at even odds, and the calibration error, over
 all and by kind.
 
-Run: `vl-genrm pocket bench-statements`.
+Run: `vl-genrm pocket bench-statements --split dev --seed 11 --n 1000 --fit genrm/weights/policy` wrote the shipped
+`statements.json`; without `--fit` it measures what is there.
 """
 
 from collections.abc import Iterator, Sequence

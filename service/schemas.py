@@ -96,8 +96,7 @@ class VerifyResponse(WireModel):
     created: int = Field(description="Seconds since 1970, UTC.")
     experts: tuple[str, ...] = Field(description="The experts that are loaded, as `name (model)`.")
     evidence: tuple[Evidence, ...] = Field(
-        description="One item per claimed object, then one per statement that was put to a checker, both in the order of "
-        "the text."
+        description="One item per claimed object, then one per statement put to a checker, in the order of the text."
     )
     support: float | None = Field(
         ge=0, le=1, description="Expected share of the checked claims that are true; null if none was checked."
