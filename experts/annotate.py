@@ -59,5 +59,6 @@ def _with_legend(
 
 
 def _describe(item: Evidence) -> str:
+    found = f", found {describe_found(item)}" if item.kind == "object" else ""
     sure = "" if item.probability is None else f", P = {item.probability:.2f}"
-    return f"{describe_claim(item)}: {item.finding}, found {describe_found(item)}{sure}"
+    return f"{describe_claim(item)}: {item.finding}{found}{sure}"

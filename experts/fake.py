@@ -1,8 +1,8 @@
-"""A deterministic expert for tests and for trying a deployment without weights: it finds what it was told to find."""
+"""Deterministic experts for tests and for trying a deployment without weights: they find what they were told to."""
 
 from collections.abc import Callable, Mapping, Sequence
 
-from experts.contract import Inquiry
+from experts.contract import Inquiry, StatementInquiry
 from experts.reliability import Reliability
 from genrm.types import Detection
 
@@ -47,3 +47,30 @@ class FakeExpert:
             )
             for inquiry in inquiries
         ]
+
+
+class FakeChecker:
+    """Knows how probable it was told that statements are, `probabilities[statement]`; all others are at even odds.
+
+    behave, batches: as of `FakeExpert`.
+    """
+
+    def __init__(
+        self,
+        probabilities: Mapping[str, float] | None = None,
+        *,
+        name: str = "fake-statements",
+        model: str = "fake",
+        batch_size: int = 4,
+        behave: Callable[[Sequence[StatementInquiry]], object] | None = None,
+    ) -> None:
+        self.name, self.model, self.batch_size = name, model, batch_size
+        self.batches: list[tuple[StatementInquiry, ...]] = []
+        self._probabilities, self._behave = dict(probabilities or {}), behave
+
+    def check(self, inquiries: Sequence[StatementInquiry]) -> list[tuple[float, ...]]:
+        """As told, after `behave` has had its way."""
+        self.batches.append(tuple(inquiries))
+        if self._behave is not None:
+            self._behave(inquiries)
+        return [tuple(self._probabilities.get(each, 0.5) for each in inquiry.statements) for inquiry in inquiries]

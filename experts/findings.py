@@ -16,7 +16,7 @@ FINDING_SIGNS: dict[Finding, str] = {"supported": "✓", "unsupported": "∅", "
 FINDING_MEANINGS: dict[Finding, str] = {
     "supported": "the experts found it",
     "unsupported": "claimed, not found",
-    "contradicted": "something else was found",
+    "contradicted": "something else was found, or the statement is likelier false",
     "unchecked": "no expert could say",
 }
 NO_CLAIMS = "No claims about objects were found in it, or no expert was asked."
@@ -25,7 +25,9 @@ _SIDES = {"left": "on the left", "right": "on the right", "top": "at the top", "
 
 
 def describe_claim(item: Evidence) -> str:
-    """What is claimed, such as "bed × 3", "no dog" or "cup in the middle left"."""
+    """What is claimed, such as "bed × 3", "no dog" or "cup in the middle left"; a statement in quotation marks."""
+    if item.kind == "statement":
+        return f"“{item.mention}”"
     if item.place is not None:  # which is of one object
         return f"{item.phrase} {_SIDES.get(item.place, f'in the {item.place}')}"
     claimed = f"no {item.phrase}" if item.polarity == "denied" else item.phrase
@@ -34,7 +36,8 @@ def describe_claim(item: Evidence) -> str:
 
 def describe_ground(item: Evidence) -> str:
     """What its finding rests on, such as "found 2, 98% likely true"; empty if it is unchecked."""
-    found = [] if item.finding == "unchecked" else [f"found {describe_found(item)}"]
+    is_sought = item.kind == "object" and item.finding != "unchecked"
+    found = [f"found {describe_found(item)}"] if is_sought else []
     sure = [] if item.probability is None else [f"{item.probability:.0%} likely true"]
     return ", ".join(found + sure)
 

@@ -1,7 +1,9 @@
 """All experts of a deployment together: who is asked what, and what their answers say about a response.
 
-Every expert runs in a thread of its own with its own batches and time limit. One that fails, hangs or is too slow costs
-its own findings only: what it alone would have checked is unchecked, and a warning says so.
+Detectors are asked for the objects that texts name; then, if there are statement checkers, these are asked for the
+sentences in which detectors found nothing false. Every expert runs in a thread of its own with its own batches and time
+limit. One that fails, hangs or is too slow costs its own findings only: what it alone would have checked is unchecked,
+and a warning says so.
 """
 
 import asyncio
@@ -13,9 +15,10 @@ from dataclasses import dataclass
 from PIL.Image import Image
 
 from experts.claims import Claim, ClaimExtractor, LexiconExtractor, find_mentions
-from experts.contract import Expert, ExpertError, Inquiry
-from experts.expert_worker import ExpertWorker, OnBatch
+from experts.contract import Expert, ExpertError, Inquiry, PanelMember, StatementChecker, StatementInquiry
+from experts.expert_worker import ExpertWorker, OnBatch, StatementWorker
 from experts.reliability import Reliability
+from experts.statements import find_statements, verify_statements
 from experts.verify import Check, Rule, verify_claims
 from genrm.errors import GenRMError
 from genrm.evidence import Examination
@@ -25,6 +28,9 @@ from genrm.types import Comparison, Detection, Evidence, EvidencePair, Sighting
 MAX_PHRASES = 64
 """Objects asked for per examination; a text that names more has the rest unchecked."""
 
+MAX_STATEMENTS = 64
+"""Sentences put to checkers per examination; further ones are unchecked."""
+
 _MOST_CLOSING_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
@@ -32,34 +38,46 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextVerification:
-    """What the experts found about one text. evidence: one item per claim, in the order of the text."""
+    """What the experts found about one text. evidence: one item per claim, then one per statement, both
+    in the order of the text.
+    """
 
     evidence: tuple[Evidence, ...]
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Text:
+    """A text that answers a question, and what detectors found of its claims."""
+
+    question: str
+    text: str
+    evidence: tuple[Evidence, ...]
+
+
 class ExpertPanel:
     """A `genrm.evidence.Verifier` made of experts.
 
-    extractor: finds the claims of a text. rule: how several experts are combined. reliabilities: by expert name; those
-    not named say it themselves or get the assumed values. timeout_seconds: longest wait for one expert. on_batch: see
-    `ExpertWorker`.
+    checkers: read the statements of a text, beside or instead of experts. extractor: finds the claims of a text. rule:
+    how several experts are combined. reliabilities: by expert name; those not named say it themselves or get the
+    assumed values. timeout_seconds: longest wait for one expert. on_batch: see `Worker`.
     """
 
     def __init__(
         self,
         experts: Sequence[Expert],
         *,
+        checkers: Sequence[StatementChecker] = (),
         extractor: ClaimExtractor | None = None,
         rule: Rule = "weighted",
         reliabilities: Mapping[str, Reliability] | None = None,
         timeout_seconds: float = 10.0,
         on_batch: OnBatch | None = None,
     ) -> None:
-        names = [expert.name for expert in experts]
+        self.experts, self.checkers = tuple(experts), tuple(checkers)
+        names = [member.name for member in self.members]
         if len(set(names)) != len(names):
             raise ValueError(f"Two experts have the same name: {', '.join(names)}. Name them differently.")
-        self.experts = tuple(experts)
         self._extractor = extractor or LexiconExtractor()
         self._rule: Rule = rule
         self._reliabilities = {
@@ -67,6 +85,12 @@ class ExpertPanel:
             for expert in experts
         }
         self._workers = [ExpertWorker(e, timeout_seconds=timeout_seconds, on_batch=on_batch) for e in experts]
+        self._readers = [StatementWorker(c, timeout_seconds=timeout_seconds, on_batch=on_batch) for c in checkers]
+
+    @property
+    def members(self) -> tuple[PanelMember, ...]:
+        """Whoever is asked: the experts, then the statement checkers."""
+        return (*self.experts, *self.checkers)
 
     async def examine(self, comparison: Comparison) -> Examination:
         """Evidence for both responses, and sightings of all objects that the question or a response names."""
@@ -92,38 +116,45 @@ class ExpertPanel:
             for comparison, ((a, _), (b, _)) in zip(comparisons, read, strict=True)
         ]
         checks, warnings = await self._check(images, sorted({name for names in named for name in names}))
-        seconds, sizes = time.perf_counter() - started, [image.size for image in images]
+        texts = [
+            _Text(question=comparison.question, text=text, evidence=self._verify(claims, checks, images))
+            for comparison, ((a, _), (b, _)) in zip(comparisons, read, strict=True)
+            for text, claims in ((comparison.response_a, a), (comparison.response_b, b))
+        ]
+        evidence, more = await self._read_statements(images, texts)
+        seconds = time.perf_counter() - started
         return [
             Examination(
-                evidence=EvidencePair(
-                    A=verify_claims(a, checks, sizes=sizes, rule=self._rule),
-                    B=verify_claims(b, checks, sizes=sizes, rule=self._rule),
-                ),
+                evidence=EvidencePair(A=evidence[2 * number], B=evidence[2 * number + 1]),
                 sightings=_sightings({name: checks[name] for name in names if name in checks}, images),
-                warnings=_distinct((*warnings_a, *warnings_b, *warnings)),
+                warnings=_distinct((*warnings_a, *warnings_b, *warnings, *more)),
                 seconds=seconds,
             )
-            for names, ((a, warnings_a), (b, warnings_b)) in zip(named, read, strict=True)
+            for number, (names, ((_, warnings_a), (_, warnings_b))) in enumerate(zip(named, read, strict=True))
         ]
 
     async def verify_text(self, images: Sequence[Image], text: str) -> TextVerification:
-        """Evidence for the claims of one text."""
+        """Evidence for the claims and statements of one text."""
         claims, warnings = await self._extract(text)
         checks, more = await self._check(images, sorted({claim.name for claim in claims}))
-        sizes = [image.size for image in images]
-        return TextVerification(
-            evidence=verify_claims(claims, checks, sizes=sizes, rule=self._rule),
-            warnings=_distinct((*warnings, *more)),
-        )
+        told = _Text(question="", text=text, evidence=self._verify(claims, checks, images))
+        [evidence], most = await self._read_statements(images, [told])
+        return TextVerification(evidence=evidence, warnings=_distinct((*warnings, *more, *most)))
 
     def close(self) -> None:
         """Let the experts' threads end, and wait for that, but not long for an expert that hangs: a process that ends
         while a thread is inside torch is aborted.
         """
-        for worker in self._workers:
+        workers: list[ExpertWorker | StatementWorker] = [*self._workers, *self._readers]
+        for worker in workers:
             worker.close()
-        for worker in self._workers:
+        for worker in workers:
             worker.wait(_MOST_CLOSING_SECONDS)
+
+    def _verify(
+        self, claims: Sequence[Claim], checks: Mapping[str, list[Check]], images: Sequence[Image]
+    ) -> tuple[Evidence, ...]:
+        return verify_claims(claims, checks, sizes=[image.size for image in images], rule=self._rule)
 
     async def _extract(self, text: str) -> tuple[tuple[Claim, ...], tuple[str, ...]]:
         try:
@@ -154,6 +185,36 @@ class ExpertPanel:
                 checks.setdefault(phrase, []).append(check)
         return checks, tuple(warnings)
 
+    async def _read_statements(
+        self, images: Sequence[Image], texts: Sequence["_Text"]
+    ) -> tuple[list[tuple[Evidence, ...]], tuple[str, ...]]:
+        """The evidence of each text with that for its statements behind it, and what went wrong. Every statement is put
+        to each checker once per question, whoever makes it.
+        """
+        if not self._readers:
+            return [text.evidence for text in texts], ()
+        found = [find_statements(text.text, text.evidence) for text in texts]
+        every = dict.fromkeys((text.question, each) for text, own in zip(texts, found, strict=True) for each in own)
+        asked, warnings = list(every)[:MAX_STATEMENTS], []
+        if len(every) > MAX_STATEMENTS:
+            warnings.append(f"{len(every)} statements are made; {MAX_STATEMENTS} of them were checked.")
+        inquiries = [
+            StatementInquiry(
+                images=tuple(images),
+                question=question,
+                statements=tuple(each for own, each in asked if own == question),
+            )
+            for question in dict.fromkeys(question for question, _ in asked)
+        ]
+        answers = await asyncio.gather(*(_have_checked(worker, inquiries) for worker in self._readers))
+        known = [answer for answer in answers if not isinstance(answer, str)]
+        warnings += [f"{answer} It checked no statement." for answer in answers if isinstance(answer, str)]
+        evidence = [
+            (*text.evidence, *verify_statements(own, [answer.get(text.question, {}) for answer in known]))
+            for text, own in zip(texts, found, strict=True)
+        ]
+        return evidence, tuple(warnings)
+
     @staticmethod
     async def _ask(worker: ExpertWorker, images: Sequence[Image], phrases: tuple[str, ...]) -> list[Detection] | str:
         """What one expert found in all images together, or why there is nothing."""
@@ -166,6 +227,17 @@ class ExpertPanel:
             ]
         except ExpertError as error:
             return str(error)
+
+
+async def _have_checked(
+    worker: StatementWorker, inquiries: Sequence[StatementInquiry]
+) -> dict[str, dict[str, float]] | str:
+    """By question and statement, what one checker says, or why it says nothing."""
+    try:
+        answers = await asyncio.gather(*(worker.check(inquiry) for inquiry in inquiries))
+    except ExpertError as error:
+        return str(error)
+    return {inquiry.question: answer for inquiry, answer in zip(inquiries, answers, strict=True)}
 
 
 def _sightings(checks: Mapping[str, Sequence[Check]], images: Sequence[Image]) -> tuple[Sighting, ...]:

@@ -19,6 +19,7 @@ ProbabilitySource = Literal["logprobs", "votes"]
 FinishReason = Literal["stop", "length"]
 Polarity = Literal["affirmed", "denied"]
 Finding = Literal["supported", "unsupported", "contradicted", "unchecked"]
+EvidenceKind = Literal["object", "statement"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,10 +87,15 @@ class Sighting:
 
 
 class Evidence(WireModel):
-    """What the image says about one object that a response claims."""
+    """What the image says about one object that a response claims, or about one statement that it makes."""
 
-    phrase: str = Field(description="The object, by the name that the experts were asked for.")
-    mention: str = Field(description="The object, as the response names it.")
+    kind: EvidenceKind = Field(
+        default="object",
+        description="`object`: a claim about an object, checked by detectors. `statement`: a whole sentence, checked "
+        "by a vision-language model; it has no detections.",
+    )
+    phrase: str = Field(description="The object, by the name that the experts were asked for; or the statement.")
+    mention: str = Field(description="The object or the statement, as the response words it.")
     polarity: Polarity
     count: int | None = Field(default=None, ge=0, description="How many the response claims, where it says so.")
     place: str | None = Field(
@@ -98,7 +104,7 @@ class Evidence(WireModel):
     )
     finding: Finding = Field(
         description="`supported`; `unsupported`: claimed and not found; `contradicted`: denied and found, or found in "
-        "another number or at another place; `unchecked`: no expert could say."
+        "another number or at another place, or a statement that is likelier false; `unchecked`: no expert could say."
     )
     probability: float | None = Field(
         default=None,

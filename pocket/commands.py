@@ -52,6 +52,10 @@ def bench(
         str,
         typer.Option(help="off; prompt: the judge reads what the shipped expert finds; combine: it is added to its."),
     ] = "off",
+    statements: Annotated[
+        str | None,
+        typer.Option(help="Model folder or hub id, or shipped: it checks whole sentences beside the expert."),
+    ] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Comparisons judged at once.")] = 32,
     blank: Annotated[bool, typer.Option(help="Also judge a quarter of the comparisons with a blank picture.")] = True,
     output: Annotated[Path, typer.Option(help="Folder for the results, in a folder per split and mode.")] = Path(
@@ -74,10 +78,14 @@ def bench(
         raise typer.BadParameter(
             f"{experts!r} is no use; allowed are {', '.join(_EXPERT_USES)}.", param_hint="--experts"
         )
+    try:
+        choice = JudgeChoice(model=model, adapter=adapter, statements=statements, with_experts=experts != "off")
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     setup = Setup(
         source=f"pocket:{part}?n={n}&seed={seed}",
-        output=output / f"{split}-{mode}{_EXPERT_USES[experts]}",
-        judge=open_judge(JudgeChoice(model=model, adapter=adapter, with_experts=experts != "off")),
+        output=output / f"{split}-{mode}{_EXPERT_USES[experts]}{'-statements' if statements else ''}",
+        judge=open_judge(choice),
         options=JudgeOptions(mode=cast("Mode", mode), samples=samples, experts=cast("ExpertUse", experts)),
         concurrency=concurrency,
     )
@@ -110,6 +118,46 @@ def bench_expert(
     panel = ExpertPanel([expert], timeout_seconds=60)
     report["pairs"] = decide_pairs(panel, part, n, seed=seed)
     panel.close()
+    output.mkdir(parents=True, exist_ok=True)
+    (output / f"{split}.json").write_text(json.dumps(report, indent=2) + "\n")
+    typer.echo(json.dumps(report, indent=2))
+
+
+@app.command("bench-statements")
+def bench_statements(
+    model: Annotated[
+        str | None, typer.Option(help="Model folder or hub id that checks statements; default: the shipped policy.")
+    ] = None,
+    split: SplitOption = "held-out",
+    n: Annotated[int, typer.Option(min=1, help="Number of scenes.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Another draw of scenes and questions.")] = 0,
+    fit: Annotated[
+        Path | None, typer.Option(help="Fit the probabilities to these statements; statements.json goes here.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder for the report, JSON.")] = Path("build/bench-statements"),
+) -> None:
+    """Measure how well a model tells true statements about a scene from false ones, and how far it is to be believed.
+
+    Fit on dev, and measure on held-out afterwards.
+    """
+    import json
+
+    import numpy as np
+
+    from experts.likelihood_checker import LikelihoodChecker
+    from genrm.shipped import policy_folder
+    from pocket.statement_bench import find_surprises, fit_scale, make_statements, report_statements
+
+    part = _parse_split(split)
+    checker = LikelihoodChecker.load(model or str(policy_folder()))
+    told = make_statements(part, n, seed=seed)
+    surprises = find_surprises(checker, told)
+    scale = checker.scale
+    if fit is not None:
+        scale = fit_scale(surprises, np.array([each.is_true for each in told]))
+        typer.echo(f"Wrote {scale.save(fit)}")
+    report: dict[str, object] = {"model": checker.model, "split": split, "n": n, "seed": seed, "scale": str(scale)}
+    report |= report_statements(told, surprises, scale)
     output.mkdir(parents=True, exist_ok=True)
     (output / f"{split}.json").write_text(json.dumps(report, indent=2) + "\n")
     typer.echo(json.dumps(report, indent=2))

@@ -119,7 +119,7 @@ def ask_objects(scene: Scene, rng: np.random.Generator) -> Exchange:
 
 def ask_description(scene: Scene, rng: np.random.Generator) -> Exchange:
     """Describe the image in detail: two to four sentences of different kinds, one of them false in the wrong answer."""
-    statements = _statements(scene, rng)
+    statements = list_statements(scene, rng)
     order = rng.permutation(len(statements))[: int(rng.integers(2, 5))]
     chosen = [statements[int(i)] for i in order]
     edited = int(rng.integers(len(chosen)))
@@ -147,7 +147,7 @@ def ask_description(scene: Scene, rng: np.random.Generator) -> Exchange:
 
 def describe_with_errors(scene: Scene, rng: np.random.Generator) -> tuple[str, float]:
     """A description of two to four sentences, each of them false as often as true, and the share that is true."""
-    statements = _statements(scene, rng)
+    statements = list_statements(scene, rng)
     order = rng.permutation(len(statements))[: int(rng.integers(2, 5))]
     truths = rng.random(len(order)) < 0.5
     chosen = [statements[int(i)] for i in order]
@@ -161,7 +161,7 @@ def _some_kinds(scene: Scene, rng: np.random.Generator, *, most: int) -> list[Ki
     return [kinds[int(i)] for i in order]
 
 
-def _statements(scene: Scene, rng: np.random.Generator) -> list[Statement]:
+def list_statements(scene: Scene, rng: np.random.Generator) -> list[Statement]:
     """At most one statement about each kind of object, so that no sentence repeats or contradicts another, and one
     about the sign.
     """

@@ -27,7 +27,9 @@ _PURPOSE = {
     "judge": "A small Qwen2-VL that judges two answers about a picture of the pocket world: a critique, then a "
     "verdict. `vl-genrm serve` loads it when no other model is configured.",
     "policy": "The pocket base, taught two rounds longer to answer questions shortly, revise and verify. It stands for "
-    "the model that a post-training team aligns: what `vl-genrm train dpo` and `train ipa` start from.",
+    "the model that a post-training team aligns: what `vl-genrm train dpo` and `train ipa` start from. It also checks "
+    "statements (`GENRM_EXPERTS=…,statements:shipped`); `statements.json` is what `vl-genrm pocket bench-statements "
+    "--fit` measured of it on `dev`.",
     "expert": "A small Grounding DINO that finds the objects of the pocket world by name. `vl-genrm serve` loads it "
     "beside the shipped judge. `known_phrases.json` lists the names it knows, `reliability.json` what was measured "
     "of it.",

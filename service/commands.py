@@ -37,7 +37,10 @@ EngineUrlOption = Annotated[
 
 ExpertsOption = Annotated[
     str | None,
-    typer.Option(help="Vision experts: auto, none, shipped, grounding-dino:MODEL, detector:MODEL, detectron2:CONFIG."),
+    typer.Option(
+        help="Vision experts: auto, none, or a list of shipped, grounding-dino:MODEL, detector:MODEL, "
+        "detectron2:CONFIG, statements:MODEL, statements:shipped."
+    ),
 ]
 
 
@@ -220,7 +223,7 @@ def verify(
     device: DeviceOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the service's JSON.")] = False,
 ) -> None:
-    """Check which objects a text claims or denies, and what vision experts find of them."""
+    """Check what a text claims or denies: its objects by vision experts, its sentences by statement checkers."""
     if url is not None:
         refuse_local({"--experts": experts, "--device": device})
         from service.client import Client

@@ -1,19 +1,20 @@
-"""Which vision experts the settings ask for."""
+"""Which vision experts and statement checkers the settings ask for."""
 
 import logging
 
 from PIL import Image
 
-from experts.contract import Expert, ExpertError, Inquiry
+from experts.contract import Expert, ExpertError, Inquiry, PanelMember, StatementChecker, StatementInquiry
 from experts.lexicon import default_lexicon
 from experts.panel import ExpertPanel
 from genrm.errors import ModelLoadError
-from genrm.shipped import expert_folder
+from genrm.shipped import expert_folder, policy_folder
 from service.errors import StartError
 from service.metrics import Metrics
 from service.settings import Settings
 
-_KINDS = ("shipped", "grounding-dino", "detector", "detectron2")
+_STATEMENTS = "statements"
+_KINDS = ("shipped", "grounding-dino", "detector", "detectron2", _STATEMENTS)
 _CLOSED_THRESHOLD = 0.5
 _log = logging.getLogger(__name__)
 
@@ -23,12 +24,16 @@ def load_panel(settings: Settings, metrics: Metrics) -> ExpertPanel | None:
 
     Raises StartError if the setting cannot be read, ModelLoadError if an expert cannot be loaded and is required.
     """
-    experts: list[Expert] = []
+    experts, checkers = list[Expert](), list[StatementChecker]()
     for kind, model in parse_experts(settings):
-        number = sum(expert.name.startswith(kind) for expert in experts)
+        members: list[PanelMember] = [*experts, *checkers]
+        number = sum(member.name.startswith(kind) for member in members)
+        name = f"{kind}-{number + 1}" if number else kind
         try:
-            expert = _load(kind, model, settings, name=f"{kind}-{number + 1}" if number else kind)
-            _warm_up(expert)
+            if kind == _STATEMENTS:
+                checkers.append(_load_checker(model, settings, name=name))
+            else:
+                experts.append(_load_expert(kind, model, settings, name=name))
         except (ModelLoadError, ExpertError) as error:
             if settings.experts_required:
                 raise ModelLoadError(
@@ -36,13 +41,12 @@ def load_panel(settings: Settings, metrics: Metrics) -> ExpertPanel | None:
                     "GENRM_EXPERTS_REQUIRED=false; without any, GENRM_EXPERTS=none."
                 ) from error
             _log.warning("Going on without the expert %s: %s", kind, error)
-        else:
-            experts.append(expert)
-    if not experts:
+    if not experts and not checkers:
         return None
     default_lexicon()  # building its plurals takes a second, which the first request should not
     return ExpertPanel(
         experts,
+        checkers=checkers,
         rule=settings.expert_rule,
         timeout_seconds=settings.expert_timeout_seconds,
         on_batch=metrics.observe_expert,
@@ -63,19 +67,34 @@ def parse_experts(settings: Settings) -> list[tuple[str, str]]:
         if kind not in _KINDS or bool(model) == (kind == "shipped"):
             raise StartError(
                 f"GENRM_EXPERTS is {settings.experts!r}; {item!r} is no expert. Allowed are auto, none, and a list of "
-                "shipped, grounding-dino:MODEL, detector:MODEL, detectron2:CONFIG, separated by commas. MODEL is a "
-                "folder or hub id."
+                "shipped, grounding-dino:MODEL, detector:MODEL, detectron2:CONFIG, statements:MODEL, "
+                "statements:shipped, separated by commas. MODEL is a folder or hub id."
             )
+        if kind == _STATEMENTS and model == "shipped":
+            model = str(policy_folder())
         parsed.append((kind, model or str(expert_folder())))
     return parsed
 
 
-def _warm_up(expert: Expert) -> None:
+def _load_checker(model: str, settings: Settings, *, name: str) -> StatementChecker:
+    """A statement checker that has read one statement."""
+    from experts.likelihood_checker import LikelihoodChecker
+
+    checker = LikelihoodChecker.load(model, name=name, device=settings.device, dtype=settings.dtype)
+    images = (Image.new("RGB", (64, 64)),)
+    checker.check([StatementInquiry(images=images, question="", statements=("The image is black.",))])
+    return checker
+
+
+def _load_expert(kind: str, model: str, settings: Settings, *, name: str) -> Expert:
+    """A detector that has looked for one phrase."""
+    expert = _load_detector(kind, model, settings, name=name)
     phrase = "person" if expert.covers("person") else min(expert.vocabulary or ("person",))
     expert.detect([Inquiry(image=Image.new("RGB", (64, 64)), phrases=(phrase,))])
+    return expert
 
 
-def _load(kind: str, model: str, settings: Settings, *, name: str) -> Expert:
+def _load_detector(kind: str, model: str, settings: Settings, *, name: str) -> Expert:
     threshold, device = settings.expert_threshold, settings.device
     if kind == "detectron2":
         from experts.detectron import Detectron2Expert

@@ -141,7 +141,7 @@ class Lifecycle:
         url: where the service listens. metrics_url: where its metrics are; they are named if that is elsewhere.
         """
         model = ", ".join(self.model_names)
-        experts = ", ".join(expert.name for expert in self._panel.experts) if self._panel is not None else "none"
+        experts = ", ".join(member.name for member in self._panel.members) if self._panel is not None else "none"
         metrics = f"; metrics: {metrics_url}/metrics" if metrics_url not in (None, url) else ""
         return (
             f"{model} is ready at {url} (documentation: {url}/docs{metrics}); {describe_placement(self._engine)}; "

@@ -43,10 +43,12 @@ EXAMPLE_REQUEST = {
 def _claim(count: int, finding: str, probability: float) -> dict[str, Any]:
     boxes = ([12.0, 40.5, 88.0, 120.0], [96.5, 44.0, 160.0, 118.5])
     return {
+        "kind": "object",
         "phrase": "dog",
         "mention": "dogs",
         "polarity": "affirmed",
         "count": count,
+        "place": None,
         "finding": finding,
         "probability": probability,
         "detections": [

@@ -108,7 +108,9 @@ class RerankResult(WireModel):
     wins: int
     losses: int
     ties: int = Field(description="Ties and abstentions.")
-    evidence: tuple[Evidence, ...] = Field(description="What vision experts found of the objects that it claims.")
+    evidence: tuple[Evidence, ...] = Field(
+        description="What vision experts found of the objects that it claims, and of its statements."
+    )
 
 
 class RerankMatch(WireModel):

@@ -95,7 +95,9 @@ class VerifyResponse(WireModel):
     object: Literal["verification"] = "verification"
     created: int = Field(description="Seconds since 1970, UTC.")
     experts: tuple[str, ...] = Field(description="The experts that are loaded, as `name (model)`.")
-    evidence: tuple[Evidence, ...] = Field(description="One item per claimed object, in the order of the text.")
+    evidence: tuple[Evidence, ...] = Field(
+        description="One item per claimed object, then one per statement put to a checker, in the order of the text."
+    )
     support: float | None = Field(
         ge=0, le=1, description="Expected share of the checked claims that are true; null if none was checked."
     )

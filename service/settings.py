@@ -136,7 +136,8 @@ class Settings(BaseSettings):
     experts: str = Field(
         "auto",
         description="Vision experts, separated by commas: `shipped`, `grounding-dino:MODEL`, `detector:MODEL`, "
-        "`detectron2:CONFIG`, MODEL a folder or hub id; or `none`. `auto`: the shipped one beside the shipped judge.",
+        "`detectron2:CONFIG`, MODEL a folder or hub id; or `none`. `auto`: the shipped one beside the shipped judge. "
+        "`statements:MODEL`, or `statements:shipped`, has a vision-language model check whole sentences as well.",
     )
     expert_use: ExpertUse = Field(
         "prompt",

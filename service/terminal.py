@@ -83,12 +83,13 @@ def render_ranking(ranking: RerankResponse, texts: Sequence[str]) -> RenderableT
 
 
 def render_evidence(item: Evidence) -> Text:
-    """One line: what is claimed, the finding, how many were found, and how probable the claim is."""
-    sure = "" if item.probability is None else f", P {item.probability:.2f}"
+    """One line: what is claimed, the finding, how many objects were found, and how probable the claim is."""
+    found = [f"found {describe_found(item)}"] if item.kind == "object" else []
+    sure = [] if item.probability is None else [f"P {item.probability:.2f}"]
     return Text.assemble(
         (f"{clean(describe_claim(item))}: ", "bold"),
         (item.finding, _FINDING_COLOURS[item.finding]),
-        f" (found {describe_found(item)}{sure})",
+        f" ({', '.join(found + sure)})" if found or sure else "",
     )
 
 

@@ -28,7 +28,7 @@ async def run_verification(panel: ExpertPanel, images: Sequence[Image], fields: 
     return VerifyResponse(
         id=fields.id or f"verification-{uuid.uuid4().hex}",
         created=int(time.time()),
-        experts=tuple(f"{expert.name} ({expert.model})" for expert in panel.experts),
+        experts=tuple(f"{member.name} ({member.model})" for member in panel.members),
         evidence=found.evidence,
         support=mean_support(found.evidence),
         warnings=found.warnings,

@@ -39,6 +39,12 @@ Experts = Annotated[
     typer.Option(help="prompt: the judge reads what vision experts find. combine: their log-odds are added to its."),
 ]
 Expert = Annotated[str | None, typer.Option(help="Grounding DINO folder or hub id; default: the shipped expert.")]
+Statements = Annotated[
+    str | None,
+    typer.Option(
+        help="Model folder or hub id, or shipped: it checks whole sentences beside the expert. Default: none."
+    ),
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Read this many rows at most.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of intervals and of sampled critiques.")]
 Concurrency = Annotated[int, typer.Option(min=1, help="Pairs judged at once.")]
@@ -63,6 +69,7 @@ def vlrewardbench(
     samples: Samples = 1,
     experts: Experts = "off",
     expert: Expert = None,
+    statements: Statements = None,
     limit: Limit = None,
     seed: Seed = 0,
     concurrency: Concurrency = 32,
@@ -91,6 +98,7 @@ def hallucination(
     mode: Mode = "critique",
     samples: Samples = 1,
     expert: Expert = None,
+    statements: Statements = None,
     limit: Limit = None,
     seed: Seed = 0,
     concurrency: Concurrency = 32,
@@ -120,6 +128,7 @@ def best_of_n(
     samples: Samples = 1,
     experts: Experts = "off",
     expert: Expert = None,
+    statements: Statements = None,
     limit: Limit = None,
     seed: Seed = 0,
     concurrency: Concurrency = 32,
@@ -147,6 +156,7 @@ def audit(
     samples: Samples = 1,
     experts: Experts = "off",
     expert: Expert = None,
+    statements: Statements = None,
     limit: Limit = None,
     seed: Seed = 0,
     concurrency: Concurrency = 32,
@@ -238,6 +248,7 @@ def calibrate(
     samples: Samples = 1,
     experts: Experts = "off",
     expert: Expert = None,
+    statements: Statements = None,
     limit: Limit = None,
     seed: Seed = 0,
     concurrency: Concurrency = 32,
@@ -264,7 +275,7 @@ def _make_setup(given: dict[str, Any], *, use_calibration: bool = True) -> "Setu
     experts: ExpertUse = given["experts"]
     try:
         choice = JudgeChoice(
-            **{name: given[name] for name in ("model", "adapter", "url", "engine_url", "expert")},
+            **{name: given[name] for name in ("model", "adapter", "url", "engine_url", "expert", "statements")},
             with_experts=experts != "off",
             use_calibration=use_calibration,
         )

@@ -134,6 +134,20 @@ class Forward:
             extended |= zip(chunk, self._extend_together([segments[index] for index in chunk]), strict=True)
         return [extended[index] for index in range(len(segments))]
 
+    def read(self, segments: Sequence[Segment]) -> list[Tensor]:
+        """As `extend`, with the logits behind every token of a segment and nothing kept: per segment (len(ids), V),
+        float32. Each must fit one pass.
+        """
+        logits: dict[int, Tensor] = {}
+        order = sorted(range(len(segments)), key=lambda index: len(segments[index].ids))
+        for chunk in _chunks([(len(segments[index].ids), index) for index in order], self._max_tokens):
+            members = [segments[index] for index in chunk]
+            _, hidden_RSE = self._run_together(members)
+            with self._adapters.applied([segment.adapter for segment in members]):
+                logits_RSV = self._logits(hidden_RSE)
+            logits |= {index: logits_RSV[row, : len(segments[index].ids)] for row, index in enumerate(chunk)}
+        return [logits[index] for index in range(len(segments))]
+
     def decode(
         self,
         ids: Sequence[int],
@@ -161,6 +175,24 @@ class Forward:
         return self.cut(segment, start, len(segment.ids), past=past) if start else segment
 
     def _extend_together(self, segments: list[Segment]) -> list[Extended]:
+        num_past = max(segment.num_past for segment in segments)
+        block, hidden_RSE = self._run_together(segments)
+        rows = torch.arange(len(segments), device=self._device)
+        last = torch.tensor([len(segment.ids) - 1 for segment in segments], device=self._device)
+        with self._adapters.applied([segment.adapter for segment in segments]):
+            logits_RV = self._logits(hidden_RSE[rows, last])
+        return [
+            Extended(
+                run=Run(block, row, num_past - segment.num_past, segment.num_past + len(segment.ids)),
+                logits=logits_RV[row],
+            )
+            for row, segment in enumerate(segments)
+        ]
+
+    def _run_together(self, segments: list[Segment]) -> tuple[Tensor, Tensor]:
+        """One pass. Returns the block with the keys and values of past and new tokens, every past ending at the same
+        column, and the hidden states (R, S, E).
+        """
         num_rows = len(segments)
         num_past = max(segment.num_past for segment in segments)
         num_new = max(len(segment.ids) for segment in segments)
@@ -178,17 +210,9 @@ class Forward:
 
         embeddings = self._embed_with_images(ids_RS.to(self._device), segments)
         self._cache.aim(block, num_rows=num_rows, start=0, column=num_past, num_new=num_new)
-        last = torch.tensor([len(segment.ids) - 1 for segment in segments], device=self._device)
         with self._adapters.applied([segment.adapter for segment in segments]):
             hidden = self._run(embeddings, mask_R1SC.to(self._device), positions_3RS.to(self._device), self._cache)
-            logits_RV = self._logits(hidden[torch.arange(num_rows, device=self._device), last])
-        return [
-            Extended(
-                run=Run(block, row, num_past - segment.num_past, segment.num_past + len(segment.ids)),
-                logits=logits_RV[row],
-            )
-            for row, segment in enumerate(segments)
-        ]
+        return block, hidden
 
     def _embed_with_images(self, ids_RS: Tensor, segments: list[Segment]) -> Tensor:
         embeddings: Tensor = self._embed(ids_RS)

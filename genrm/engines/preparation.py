@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from PIL.Image import Image
 from torch import Tensor
 
 from genrm.engines.architecture import Processor, VisionLanguageModel
@@ -92,7 +93,6 @@ class Preparation:
         self._processor = processor
         self._model = model
         self._image_token_id: int = model.config.image_token_id
-        self._merge_area: int = model.config.vision_config.spatial_merge_size**2
         self.max_context: int = model.config.text_config.max_position_embeddings
         self._max_batch_tokens = max_batch_tokens
         self._keeps_prefixes = keeps_prefixes
@@ -110,10 +110,11 @@ class Preparation:
         return [group for indices in members.values() for group in self._prepare_group(call, indices, vocabulary)]
 
     def _prepare_group(self, call: Call, indices: list[int], vocabulary: Vocabulary) -> list[Group]:
-        pixel_values, grids = self._read_images(call.prompts[indices[0]])
+        pixel_values, grids = read_images(self._processor, call.prompts[indices[0]].images)
         rows_by_ids: dict[tuple[int, ...], list[int]] = {}
         for index in indices:
-            rows_by_ids.setdefault(tuple(self._tokenize(call.prompts[index], grids)), []).append(index)
+            asked = tokenize_prompt(self._processor, self._model, call.prompts[index], grids=grids)
+            rows_by_ids.setdefault(tuple(asked), []).append(index)
 
         prompts: list[PreparedPrompt] = []
         # Sorted, so that the same texts are computed in the same order, whatever order they were asked in.
@@ -159,33 +160,47 @@ class Preparation:
             prefix_key=prefix_key(call.prompts[prompts[0].rows[0].index], call.adapter) if is_worth_keeping else None,
         )
 
-    def _read_images(self, prompt: Prompt) -> tuple[Tensor | None, Tensor | None]:
-        if not prompt.images:
-            return None, None
-        try:
-            features = self._processor.image_processor(images=list(prompt.images), return_tensors="pt")
-        except ValueError as error:
-            sizes = ", ".join(f"{image.width}x{image.height}" for image in prompt.images)
-            raise InvalidImageError(
-                f"The model's image processor refuses an image of this call (pixels: {sizes}). It may be too narrow: "
-                "send one whose sides differ by a factor of less than 200.",
-                param="images",
-            ) from error
-        return features["pixel_values"], features["image_grid_thw"]
 
-    def _tokenize(self, prompt: Prompt, grids: Tensor | None) -> list[int]:
-        ids = self._processor.tokenizer(render_text(self._processor, prompt), add_special_tokens=False)["input_ids"]
-        counts = [] if grids is None else (grids.prod(-1) // self._merge_area).tolist()
-        if ids.count(self._image_token_id) != len(counts):
-            raise InvalidComparisonError(
-                f"The prompt has {ids.count(self._image_token_id)} image placeholders for {len(counts)} images. Remove "
-                "the model's image placeholder from the texts."
-            )
-        waiting = iter(counts)
-        expanded: list[int] = []
-        for token in ids:
-            expanded += [token] * next(waiting) if token == self._image_token_id else [token]
-        return expanded
+def read_images(processor: Processor, images: Sequence[Image]) -> tuple[Tensor | None, Tensor | None]:
+    """Pixel values (patches, values of a patch) and grids (images, 3), in patches; None for no images.
+
+    Raises InvalidImageError if the image processor refuses one.
+    """
+    if not images:
+        return None, None
+    try:
+        features = processor.image_processor(images=list(images), return_tensors="pt")
+    except ValueError as error:
+        sizes = ", ".join(f"{image.width}x{image.height}" for image in images)
+        raise InvalidImageError(
+            f"The model's image processor refuses an image of this call (pixels: {sizes}). It may be too narrow: "
+            "send one whose sides differ by a factor of less than 200.",
+            param="images",
+        ) from error
+    return features["pixel_values"], features["image_grid_thw"]
+
+
+def tokenize_prompt(
+    processor: Processor, model: VisionLanguageModel, prompt: Prompt, *, grids: Tensor | None
+) -> list[int]:
+    """Token ids of a prompt with one placeholder per image token. grids: of `read_images`.
+
+    Raises InvalidComparisonError if a text holds the model's image placeholder.
+    """
+    image_token_id: int = model.config.image_token_id
+    merge_area: int = model.config.vision_config.spatial_merge_size**2
+    ids = processor.tokenizer(render_text(processor, prompt), add_special_tokens=False)["input_ids"]
+    counts = [] if grids is None else (grids.prod(-1) // merge_area).tolist()
+    if ids.count(image_token_id) != len(counts):
+        raise InvalidComparisonError(
+            f"The prompt has {ids.count(image_token_id)} image placeholders for {len(counts)} images. Remove "
+            "the model's image placeholder from the texts."
+        )
+    waiting = iter(counts)
+    expanded: list[int] = []
+    for token in ids:
+        expanded += [token] * next(waiting) if token == image_token_id else [token]
+    return expanded
 
 
 def count_shared(rows: Sequence[Sequence[int]]) -> int:

@@ -29,7 +29,9 @@ _MAX_NOTES = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One claim of a response. mention: its words there. said: object and finding. ground: what that rests on."""
+    """One claim of a response. mention: its words there, to be marked; empty for a statement. said: object or
+    statement, and finding. ground: what that rests on.
+    """
 
     mention: str
     finding: Finding
@@ -118,7 +120,7 @@ def build_content(verdict: JudgeResponse, images: Sequence[Image], *, question: 
 def _build_side(name: Response, text: str, evidence: Sequence[Evidence], preferred: Response | None) -> Side:
     claims = tuple(
         Claim(
-            mention=item.mention,
+            mention=item.mention if item.kind == "object" else "",  # a whole sentence would hide the marks in it
             finding=item.finding,
             said=f"{describe_claim(item)}: {item.finding}",
             ground=describe_ground(item),

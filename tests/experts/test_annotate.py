@@ -3,8 +3,8 @@
 import numpy as np
 from PIL import Image
 
-from experts.annotate import annotate
-from experts.findings import FINDING_COLOURS
+from experts.annotate import _describe, annotate
+from experts.findings import FINDING_COLOURS, describe_claim, describe_ground
 from genrm.types import Detection, Evidence, Finding
 
 
@@ -51,3 +51,12 @@ def test_a_text_without_claims_says_so() -> None:
 
 def test_no_two_findings_share_a_colour() -> None:
     assert len(set(FINDING_COLOURS.values())) == 4
+
+
+def test_of_a_statement_nothing_is_said_to_be_found() -> None:
+    known = Evidence(
+        kind="statement", phrase="It is red.", mention="It is red", polarity="affirmed", finding="contradicted",
+        probability=0.04,
+    )  # fmt: skip
+    assert _describe(known) == "“It is red”: contradicted, P = 0.04"
+    assert (describe_claim(known), describe_ground(known)) == ("“It is red”", "4% likely true")

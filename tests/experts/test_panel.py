@@ -6,11 +6,12 @@ from collections.abc import Sequence
 import pytest
 from PIL import Image
 
-from experts.contract import Inquiry
-from experts.fake import FakeExpert
+from experts.contract import Inquiry, StatementInquiry
+from experts.fake import FakeChecker, FakeExpert
 from experts.lexicon import default_lexicon
-from experts.panel import MAX_PHRASES, ExpertPanel
+from experts.panel import MAX_PHRASES, MAX_STATEMENTS, ExpertPanel
 from experts.reliability import Reliability
+from genrm.evidence import evidence_log_odds
 from genrm.types import Comparison, Detection, mean_support
 
 
@@ -18,7 +19,7 @@ def comparison(picture: Image.Image, a: str, b: str, question: str = "What is th
     return Comparison(images=(picture,), question=question, response_a=a, response_b=b)
 
 
-def fail(_: Sequence[Inquiry]) -> None:
+def fail(_: Sequence[object]) -> None:
     raise RuntimeError("weights on fire")
 
 
@@ -168,3 +169,103 @@ async def test_what_was_measured_of_an_expert_is_what_its_silence_weighs(picture
     assert values[0] is not None
     assert values[1] is not None
     assert values[0] < values[1]
+
+
+async def test_statements_stand_behind_claims_and_weigh_against_their_response(picture: Image.Image) -> None:
+    checker = FakeChecker({"The dog is on a red mat.": 0.9, "The dog is on a blue mat.": 0.1})
+    panel = ExpertPanel([FakeExpert({"dog": 1})], checkers=[checker])
+    pair = comparison(picture, "The dog is on a red mat.", "The dog is on a blue mat.")
+    found = await panel.examine(pair)
+    swapped = await panel.examine(pair.swap())
+    panel.close()
+    assert [(e.kind, e.finding) for e in found.evidence.A] == [("object", "supported"), ("statement", "supported")]
+    assert [(e.kind, e.finding) for e in found.evidence.B] == [("object", "supported"), ("statement", "contradicted")]
+    assert found.evidence == swapped.evidence.swap()
+    assert evidence_log_odds(found.evidence) == pytest.approx(1.609, abs=1e-3)  # -ln(0.1 / 0.5)
+    assert [s.phrase for s in found.sightings] == ["dog"]
+    assert panel.members == (*panel.experts, checker)
+
+
+async def test_a_sentence_in_which_a_detector_found_something_false_is_not_put_to_a_checker(
+    picture: Image.Image,
+) -> None:
+    checker = FakeChecker()
+    panel = ExpertPanel([FakeExpert({"dog": 1})], checkers=[checker])
+    found = await panel.verify_text([picture], "The dog is on a red mat. The cat is on a red mat.")
+    panel.close()
+    assert [(e.phrase, e.finding) for e in found.evidence] == [
+        ("dog", "supported"),
+        ("cat", "unsupported"),
+        ("The dog is on a red mat.", "unchecked"),
+    ]
+    assert [i.statements for batch in checker.batches for i in batch] == [("The dog is on a red mat.",)]
+
+
+async def test_every_statement_of_a_ranking_is_checked_once_per_question(picture: Image.Image) -> None:
+    asked: list[StatementInquiry] = []
+    panel = ExpertPanel([], checkers=[FakeChecker({"The mat is red.": 0.9}, behave=asked.extend)])
+    given = [
+        comparison(picture, "The mat is red.", "The mat is blue."),
+        comparison(picture, "The mat is red. The sign says 24.", "Green."),
+        comparison(picture, "The mat is red.", "Blue.", "Which colour?"),
+    ]
+    together = await panel.examine_all(given)
+    assert {i.question: i.statements for i in asked} == {
+        "What is there?": ("The mat is red.", "The mat is blue.", "The sign says 24."),
+        "Which colour?": ("The mat is red.",),
+    }
+    apart = [await panel.examine(each) for each in given]
+    panel.close()
+    assert [e.evidence for e in together] == [e.evidence for e in apart]
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_a_checker_that_fails_or_hangs_costs_its_own_findings_only(
+    picture: Image.Image, release: threading.Event, *, hangs: bool
+) -> None:
+    broken = FakeChecker(name="broken", behave=(lambda _: release.wait(20)) if hangs else fail)
+    panel = ExpertPanel([FakeExpert({"dog": 1})], checkers=[broken], timeout_seconds=0.2)
+    found = await panel.verify_text([picture], "The dog is on a red mat.")
+    panel.close()
+    assert [e.finding for e in found.evidence] == ["supported", "unchecked"]
+    (warning,) = found.warnings
+    assert "'broken'" in warning
+    assert "It checked no statement." in warning
+    assert "fire" not in warning
+
+
+@pytest.mark.parametrize("answer", [(), (0.5, 0.5), (1.5,), (float("nan"),)])
+async def test_an_answer_that_is_no_probability_per_statement_is_a_failure(
+    picture: Image.Image, answer: tuple[float, ...]
+) -> None:
+    class Odd(FakeChecker):
+        def check(self, inquiries: Sequence[StatementInquiry]) -> list[tuple[float, ...]]:
+            return [answer for _ in inquiries]
+
+    panel = ExpertPanel([], checkers=[Odd()])
+    found = await panel.verify_text([picture], "The mat is red.")
+    panel.close()
+    assert [e.finding for e in found.evidence] == ["unchecked"]
+    assert "failed on this image" in found.warnings[0]
+
+
+async def test_a_text_with_very_many_statements_has_the_rest_unchecked(picture: Image.Image) -> None:
+    text = " ".join(f"The sign says {number}." for number in range(MAX_STATEMENTS + 3))
+    panel = ExpertPanel([], checkers=[FakeChecker({f"The sign says {n}.": 0.9 for n in range(100)})])
+    found = await panel.verify_text([picture], text)
+    panel.close()
+    assert [e.finding for e in found.evidence] == ["supported"] * MAX_STATEMENTS + ["unchecked"] * 3
+    assert found.warnings == ("67 statements are made; 64 of them were checked.",)
+
+
+async def test_without_statements_a_checker_is_not_asked(picture: Image.Image) -> None:
+    checker = FakeChecker()
+    panel = ExpertPanel([FakeExpert({"dog": 2})], checkers=[checker])
+    await panel.verify_text([picture], "Two dogs.")
+    panel.close()
+    assert checker.batches == []
+
+
+def test_an_expert_and_a_checker_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="same name"):
+        ExpertPanel([FakeExpert()], checkers=[FakeChecker(name="fake")])

@@ -17,7 +17,7 @@ import pytest
 from fastapi import FastAPI
 from PIL import Image, ImageDraw
 
-from experts.contract import Expert
+from experts.contract import Expert, StatementChecker
 from experts.panel import ExpertPanel
 from genrm.engines.contract import Completion, Engine, OnText, Prompt, Sampling
 from genrm.engines.fake import FakeEngine
@@ -144,9 +144,14 @@ def open_app() -> OpenApp:
 
     @asynccontextmanager
     async def open_(
-        engine: Engine | None = None, *, wait: bool = True, experts: Sequence[Expert] = (), **settings: object
+        engine: Engine | None = None,
+        *,
+        wait: bool = True,
+        experts: Sequence[Expert] = (),
+        checkers: Sequence[StatementChecker] = (),
+        **settings: object,
     ) -> AsyncIterator[httpx.AsyncClient]:
-        panel = ExpertPanel(experts, timeout_seconds=20) if experts else None
+        panel = ExpertPanel(experts, checkers=checkers, timeout_seconds=20) if experts or checkers else None
         app = create_app(load_settings(**settings), lambda *_: engine or FakeEngine(), lambda *_: panel)
         transport = httpx.ASGITransport(app)
         async with (

@@ -88,6 +88,16 @@ def test_a_claimed_place_is_said() -> None:
     assert render_evidence(item).plain == "dog at the top: contradicted (found 0)"
 
 
+def test_of_a_statement_nothing_is_said_to_be_found() -> None:
+    known = Evidence(
+        kind="statement", phrase="It is red.", mention="It is red", polarity="affirmed", finding="contradicted",
+        probability=0.04,
+    )  # fmt: skip
+    assert render_evidence(known).plain == "“It is red”: contradicted (P 0.04)"
+    unknown = known.model_copy(update={"finding": "unchecked", "probability": None})
+    assert render_evidence(unknown).plain == "“It is red”: unchecked"
+
+
 def test_evidence_has_a_line_per_claim_and_a_conflict_is_said() -> None:
     lines = show(expert_conflict=True, warnings=("Expert 'x' failed.",)).splitlines()
     assert "A dog × 2: supported (found 2, P 0.97)" in lines

@@ -1,6 +1,7 @@
 """`POST /v1/verify`, and vision experts in judgements: evidence, pictures, refusals, failures."""
 
 import io
+import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
+from prometheus_client import generate_latest
 
 from experts.contract import Inquiry
-from experts.fake import FakeExpert
+from experts.fake import FakeChecker, FakeExpert
 from experts.grounding_dino import GroundingDino
 from genrm.errors import ModelLoadError
-from genrm.shipped import expert_folder
+from genrm.shipped import expert_folder, policy_folder, samples_folder
 from service.app import create_app
 from service.client import VerifyResponse
 from service.errors import StartError
@@ -180,6 +182,52 @@ def test_an_expert_that_cannot_be_loaded_is_named_or_left_out_as_configured(tmp_
     with pytest.raises(ModelLoadError, match=remedy):
         load_panel(load_settings(experts=wanted), Metrics())
     assert load_panel(load_settings(experts=wanted, experts_required=False), Metrics()) is None
+
+
+def test_a_checker_of_statements_is_shipped_or_named() -> None:
+    assert parse_experts(load_settings(experts="shipped,statements:shipped,statements:a/b")) == [
+        ("shipped", str(expert_folder())),
+        ("statements", str(policy_folder())),
+        ("statements", "a/b"),
+    ]
+    with pytest.raises(StartError, match=r"'statements' is no expert.*statements:shipped"):
+        parse_experts(load_settings(experts="statements"))
+
+
+def test_a_checker_that_cannot_be_loaded_is_named_or_left_out_as_configured(tmp_path: Path) -> None:
+    wanted = f"statements:{tmp_path}"
+    with pytest.raises(ModelLoadError, match=r"Expert statements: .*GENRM_EXPERTS_REQUIRED=false"):
+        load_panel(load_settings(experts=wanted), Metrics())
+    assert load_panel(load_settings(experts=wanted, experts_required=False), Metrics()) is None
+
+
+async def test_the_shipped_policy_checks_statements_beside_the_shipped_expert() -> None:
+    metrics = Metrics()
+    panel = load_panel(load_settings(experts="shipped,statements:shipped", expert_timeout_seconds=60), metrics)
+    assert panel is not None
+    [row, *_] = [json.loads(line) for line in (samples_folder() / "rows.jsonl").read_text("utf-8").splitlines()]
+    picture = Image.open(samples_folder() / row["image"]).convert("RGB")
+    found = await panel.verify_text([picture], "The sign says qwertyuiop.")
+    panel.close()
+    assert [member.name for member in panel.members] == ["shipped", "statements"]
+    assert [(e.kind, e.finding) for e in found.evidence] == [("statement", "contradicted")]
+    assert b'expert="statements"' in generate_latest(metrics.registry)
+
+
+async def test_statements_come_with_a_verdict_and_a_verification(open_app: OpenApp, make_body: MakeBody) -> None:
+    checker = FakeChecker({"The mat is red.": 0.9, "The mat is blue.": 0.1})
+    pair = {"response_a": "The mat is red.", "response_b": "The mat is blue.", "experts": "combine"}
+    async with open_app(experts=[FakeExpert()], checkers=[checker]) as client:
+        verdict = (await client.post("/v1/judge", json=make_body(**pair))).json()
+        body = {"image": make_body()["image"], "text": "The mat is blue."}
+        found = VerifyResponse.model_validate_json((await client.post("/v1/verify", json=body)).content)
+    assert verdict["evidence_log_odds"] == pytest.approx(1.609, abs=1e-3)
+    assert [(e["kind"], e["finding"]) for name in "AB" for e in verdict["evidence"][name]] == [
+        ("statement", "supported"),
+        ("statement", "contradicted"),
+    ]
+    assert found.experts == ("fake (fake)", "fake-statements (fake)")
+    assert found.support == 0.1
 
 
 def test_two_experts_of_one_kind_have_names_of_their_own() -> None:

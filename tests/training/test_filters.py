@@ -9,11 +9,17 @@ from training.preferences.filters import check_pair
 
 
 def claim(
-    phrase: str, finding: Any, *, polarity: Any = "affirmed", count: int | None = None, place: str | None = None
+    phrase: str,
+    finding: Any,
+    *,
+    polarity: Any = "affirmed",
+    count: int | None = None,
+    place: str | None = None,
+    kind: Any = "object",
 ) -> Evidence:
     probability = None if finding == "unchecked" else 0.9
     return Evidence(
-        phrase=phrase, mention=phrase, polarity=polarity, count=count, place=place, finding=finding,
+        kind=kind, phrase=phrase, mention=phrase, polarity=polarity, count=count, place=place, finding=finding,
         probability=probability, detections=(),
     )  # fmt: skip
 
@@ -29,6 +35,7 @@ def claim(
         ([claim("dog", "supported")], [claim("dog", "supported")], "not-checkable"),
         ([claim("dog", "unchecked")], [claim("cat", "unchecked")], "not-checkable"),
         ([], [], "not-checkable"),
+        ([claim("dog", "supported")], [claim("dog", "unsupported", kind="statement")], "error-seen"),
         ([claim("cat", "supported", polarity="denied")], [claim("cat", "unsupported")], "error-seen"),
     ],
 )

@@ -16,7 +16,7 @@ from genrm.calibration import UNCALIBRATED, Calibration, find_calibration
 from genrm.engines.contract import Engine
 from genrm.errors import EngineError, InvalidComparisonError
 from genrm.judge import Judge, JudgeOptions
-from genrm.shipped import expert_folder, judge_folder
+from genrm.shipped import expert_folder, judge_folder, policy_folder
 from genrm.types import Comparison, Verdict
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ class JudgeChoice:
 
     model, adapter: as for `vl-genrm serve`; the shipped judge if none is named. url: a running service. engine_url: an
     OpenAI-compatible server that runs `model`. expert: folder or hub id of the Grounding DINO that looks at images
-    where experts are wanted; None takes the shipped one. use_calibration: apply the temperatures beside the model.
+    where experts are wanted; None takes the shipped one. statements: folder or hub id of a model that checks statements
+    beside it, `shipped` for the shipped policy. use_calibration: apply the temperatures beside the model.
     """
 
     model: str | None = None
@@ -65,16 +66,20 @@ class JudgeChoice:
     url: str | None = None
     engine_url: str | None = None
     expert: str | None = None
+    statements: str | None = None
     with_experts: bool = False
     use_calibration: bool = True
 
     def __post_init__(self) -> None:
-        local = {"model": self.model, "adapter": self.adapter, "engine_url": self.engine_url, "expert": self.expert}
+        names = ("model", "adapter", "engine_url", "expert", "statements")
+        local = {name: getattr(self, name) for name in names}
         given = [f"--{name.replace('_', '-')}" for name, value in local.items() if value is not None]
         if self.url is not None and given:
             raise ValueError(f"{', '.join(given)} has no effect on a running service; drop it, or drop --url.")
         if self.engine_url is not None and self.adapter is not None:
             raise ValueError("--adapter has no effect on a model server, which loads its own; name it with --model.")
+        if self.statements is not None and not self.with_experts:
+            raise ValueError("--statements has no effect with --experts off; choose what experts are used for.")
 
 
 def open_judge(choice: JudgeChoice) -> PairJudge:
@@ -124,7 +129,7 @@ class LocalJudge:
         return {
             "model": self._engine.model,
             "weights": self._identity,
-            "experts": [f"{expert.name} ({expert.model})" for expert in self._panel.experts] if self._panel else [],
+            "experts": [f"{member.name} ({member.model})" for member in self._panel.members] if self._panel else [],
             "calibration": dict(self._calibration.temperatures),
         }
 
@@ -259,7 +264,14 @@ def _load_panel(choice: JudgeChoice) -> "ExpertPanel | None":
     from experts.grounding_dino import GroundingDino
     from experts.panel import ExpertPanel
 
-    return ExpertPanel([GroundingDino.load(choice.expert or str(expert_folder()))], timeout_seconds=120)
+    checkers = []
+    if choice.statements is not None:
+        from experts.likelihood_checker import LikelihoodChecker
+
+        model = str(policy_folder()) if choice.statements == "shipped" else choice.statements
+        checkers.append(LikelihoodChecker.load(model))
+    expert = GroundingDino.load(choice.expert or str(expert_folder()))
+    return ExpertPanel([expert], checkers=checkers, timeout_seconds=120)
 
 
 def _checked(response: "httpx.Response", url: str) -> "httpx.Response":

@@ -59,8 +59,8 @@ def check_by_objects(caption: str, there: Counter[str], lexicon: Lexicon | None 
 
 
 def check_by_evidence(caption: str, evidence: Sequence[Evidence]) -> CaptionCheck:
-    """Take what experts found of each claim of a caption for the truth."""
-    checked = [item for item in evidence if item.finding != "unchecked"]
+    """Take what experts found of each claim of a caption for the truth; statements are no claims about objects."""
+    checked = [item for item in evidence if item.kind == "object" and item.finding != "unchecked"]
     named = [item for item in checked if item.polarity == "affirmed"]
     return CaptionCheck(
         named=tuple(item.phrase for item in named),

@@ -36,4 +36,4 @@ def _own_claims(one: Sequence[Evidence], other: Sequence[Evidence]) -> list[Evid
 
 
 def _what_is_claimed(item: Evidence) -> tuple[object, ...]:
-    return item.phrase, item.polarity, item.count, item.place
+    return item.kind, item.phrase, item.polarity, item.count, item.place

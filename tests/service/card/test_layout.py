@@ -156,6 +156,14 @@ def test_a_finding_has_a_colour_a_sign_and_a_word_and_is_marked_in_the_response(
     assert tint != colour
 
 
+def test_a_statement_is_listed_and_not_marked_over_its_objects(lay_out_card: LayOut) -> None:
+    words = {"phrase": "Two dogs run.", "mention": "Two dogs run", "polarity": "affirmed", "finding": "contradicted"}
+    layout = lay_out_card(evidence={"A": [{**words, "kind": "statement"}], "B": []}, consistent=None, a="Two dogs run.")
+    assert "“Two dogs run”: contradicted" in layout.read()
+    colour, _ = write_colours("contradicted")
+    assert not any(isinstance(shape, Stroke) and shape.colour == colour for shape in layout.shapes)
+
+
 def test_findings_differ_in_the_dashes_of_their_marks(lay_out_card: LayOut) -> None:
     dashes = set()
     for finding in FINDING_SIGNS:

@@ -127,6 +127,10 @@ def test_options_that_contradict_each_other_are_refused() -> None:
         JudgeChoice(url="http://service", model="m", adapter="a")
     with pytest.raises(ValueError, match="--adapter has no effect on a model server"):
         JudgeChoice(engine_url="http://server", adapter="a")
+    with pytest.raises(ValueError, match="--statements has no effect with --experts off"):
+        JudgeChoice(statements="shipped")
+    with pytest.raises(ValueError, match="--statements has no effect on a running service"):
+        JudgeChoice(url="http://service", statements="shipped", with_experts=True)
     with pytest.raises(EngineError, match="http://127"):
         open_judge(JudgeChoice(url="service:80"))
 

@@ -55,6 +55,7 @@ def test_experts_tell_what_is_absent_and_what_they_cannot_check_counts_nowhere()
             evidence("cat", "contradicted"),  # there, in another number
             evidence("gizmo", "unchecked"),
             evidence("bird", "contradicted", "denied"),
+            evidence("The dog is red.", "contradicted").model_copy(update={"kind": "statement"}),  # no object
         ],
     )
     assert check.named == ("dog", "horse", "cat")
