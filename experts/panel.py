@@ -22,7 +22,7 @@ from experts.statements import find_statements, verify_statements
 from experts.verify import Check, Rule, verify_claims
 from genrm.errors import GenRMError
 from genrm.evidence import Examination
-from genrm.prompts import place_in_image
+from genrm.prompts import neutralise, place_in_image
 from genrm.types import Comparison, Detection, Evidence, EvidencePair, Sighting
 
 MAX_PHRASES = 64
@@ -193,9 +193,15 @@ class ExpertPanel:
         """
         if not self._readers:
             return [text.evidence for text in texts], ()
-        found = [find_statements(text.text, text.evidence) for text in texts]
-        every = dict.fromkeys((text.question, each) for text, own in zip(texts, found, strict=True) for each in own)
-        asked, warnings = list(every)[:MAX_STATEMENTS], []
+        found = [find_statements(neutralise(text.text), text.evidence) for text in texts]
+        every = _in_fair_order(
+            [
+                (place, text.question, each)
+                for text, own in zip(texts, found, strict=True)
+                for place, each in enumerate(own)
+            ]
+        )
+        asked, warnings = every[:MAX_STATEMENTS], []
         if len(every) > MAX_STATEMENTS:
             warnings.append(f"{len(every)} statements are made; {MAX_STATEMENTS} of them were checked.")
         inquiries = [
@@ -227,6 +233,13 @@ class ExpertPanel:
             ]
         except ExpertError as error:
             return str(error)
+
+
+def _in_fair_order(stated: Sequence[tuple[int, str, str]]) -> list[tuple[str, str]]:
+    """Each question and statement once, the first statements of all texts before their second ones: whose texts they
+    are changes nothing. stated: place in its text, question, statement.
+    """
+    return list(dict.fromkeys((question, statement) for _, question, statement in sorted(stated)))
 
 
 async def _have_checked(

@@ -1,6 +1,6 @@
 """How surprise becomes a probability: what was measured of a model that checks statements, or what is assumed of it.
 
-`vl-genrm pocket calibrate-statements` measures it and writes `statements.json` into the model's folder.
+`vl-genrm pocket bench-statements --fit` measures it and writes `statements.json` into the model's folder.
 """
 
 import json

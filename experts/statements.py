@@ -18,8 +18,9 @@ from experts.claim_extractors.tokens import QUOTE, Sentence, blank_quotes, split
 from experts.claims import extract_claims, find_mentions
 from genrm.types import Evidence, Finding
 
-MAX_STATEMENT_CHARACTERS = 400
-"""A longer sentence is unchecked."""
+MAX_STATEMENT_BYTES = 800
+"""A longer sentence, in UTF-8, is not asked for: a token may be one byte, and a checker that cannot read one statement
+answers none."""
 UNDECIDED = (0.35, 0.65)
 """Probabilities within are too near to even odds to say anything: the statement is unchecked."""
 _LEAST_WORDS = 3
@@ -95,7 +96,11 @@ def _write(text: str, blanked: str, sentence: Sentence) -> str:
 
 def _is_statement(sentence: Sentence, statement: str) -> bool:
     num_words = sum(bool(_BEGINS_WITH_A_WORD.match(token.raw)) for token in sentence.tokens)
-    return not sentence.asks and num_words >= _LEAST_WORDS and len(statement) <= MAX_STATEMENT_CHARACTERS
+    return (
+        not sentence.asks
+        and num_words >= _LEAST_WORDS
+        and len(statement.encode(errors="replace")) <= MAX_STATEMENT_BYTES
+    )
 
 
 def _leans(sentence: Sentence) -> bool:

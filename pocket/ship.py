@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from experts.reliability import RELIABILITY_FILE
+from experts.statement_scale import STATEMENTS_FILE
 from genrm.errors import GenRMError
 from genrm.shipped import base_folder, expert_folder, judge_folder, policy_folder
 from pocket.build import current_commit
@@ -65,6 +66,11 @@ def ship(build: Path, *, names: tuple[str, ...] = MODELS) -> list[Path]:
     for name in names:
         source, target = build / name, targets[name]
         card = write_card(name, build)
+        if name == "policy" and not (source / STATEMENTS_FILE).exists():
+            raise ReportMissingError(
+                f"{source / STATEMENTS_FILE} is missing: nobody measured what this policy's surprise says. Run "
+                f"`vl-genrm pocket bench-statements --model {source} --split dev --seed 11 --n 1000 --fit {source}`."
+            )
         if target.exists():
             shutil.rmtree(target)
         target.mkdir(parents=True)

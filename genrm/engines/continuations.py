@@ -50,8 +50,8 @@ class ContinuationReader:
     def read(self, asked: Sequence[tuple[Prompt, Sequence[str]]]) -> list[list[ReadText]]:
         """Per prompt, what the model makes of each text behind it; the end of the turn is no part of a text.
 
-        Raises ValueError for a text without tokens; InputTooLongError if one does not fit the model's context or is
-        longer than a pass (1,024 tokens on a CPU); and as `genrm.engines.preparation.read_images` and
+        Raises ValueError for a text without tokens; InputTooLongError if one or its prompt does not fit the model's
+        context, or is longer than a pass (1,024 tokens on a CPU); and as `genrm.engines.preparation.read_images` and
         `tokenize_prompt` do.
         """
         wholes = self._prepare([prompt for prompt, _ in asked])
@@ -67,7 +67,10 @@ class ContinuationReader:
                 # The last token of the prompt is read again with each text: it predicts the text's first one.
                 segments.append(Segment(ids=[whole.ids[-1], *ids[:-1]], positions=positions, past=beginning.run))
                 targets.append(ids)
-        read = iter(map(_describe, self._forward.read(segments), targets))
+        described: dict[int, ReadText] = {}
+        for number, logits in self._forward.read(segments):
+            described[number] = _describe(logits, targets[number])
+        read = iter([described[number] for number in range(len(segments))])
         return [[next(read) for _ in texts] for _, texts in asked]
 
     def _prepare(self, prompts: Sequence[Prompt]) -> list[Segment]:
@@ -78,6 +81,11 @@ class ContinuationReader:
         wholes = []
         for prompt, (_, grids) in zip(prompts, pictures, strict=True):
             ids = tokenize_prompt(self._processor, self._model, prompt, grids=grids)
+            if len(ids) >= self._max_context:  # before anything is computed: attention takes memory by its square
+                raise InputTooLongError(
+                    f"A prompt of {len(ids):,} tokens, image tokens included, leaves no room for a text in the model's "
+                    f"context of {self._max_context:,}. Shorten it or the image."
+                )
             wholes.append(
                 Segment(
                     ids=ids,

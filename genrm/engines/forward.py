@@ -134,19 +134,21 @@ class Forward:
             extended |= zip(chunk, self._extend_together([segments[index] for index in chunk]), strict=True)
         return [extended[index] for index in range(len(segments))]
 
-    def read(self, segments: Sequence[Segment]) -> list[Tensor]:
-        """As `extend`, with the logits behind every token of a segment and nothing kept: per segment (len(ids), V),
-        float32. Each must fit one pass.
+    def read(self, segments: Sequence[Segment]) -> Iterator[tuple[int, Tensor]]:
+        """As `extend`, with the logits behind every token of a segment and nothing kept: the segment's number and
+        (len(ids), V), float32, one segment after another, since a vocabulary is too wide to hold those of all.
+
+        Each must fit one pass. Shorter ones come first.
         """
-        logits: dict[int, Tensor] = {}
         order = sorted(range(len(segments)), key=lambda index: len(segments[index].ids))
         for chunk in _chunks([(len(segments[index].ids), index) for index in order], self._max_tokens):
             members = [segments[index] for index in chunk]
             _, hidden_RSE = self._run_together(members)
-            with self._adapters.applied([segment.adapter for segment in members]):
-                logits_RSV = self._logits(hidden_RSE)
-            logits |= {index: logits_RSV[row, : len(segments[index].ids)] for row, index in enumerate(chunk)}
-        return [logits[index] for index in range(len(segments))]
+            for row, index in enumerate(chunk):
+                segment = segments[index]
+                with self._adapters.applied([segment.adapter]):
+                    logits_1SV = self._logits(hidden_RSE[row : row + 1, : len(segment.ids)])
+                yield index, logits_1SV[0]
 
     def decode(
         self,

@@ -10,6 +10,7 @@ from PIL import Image
 from experts.contract import ExpertError, StatementInquiry
 from experts.likelihood_checker import LikelihoodChecker, measure_surprise
 from experts.statement_scale import StatementScale
+from experts.statements import find_statements
 from genrm.engines.continuations import ReadText
 from genrm.shipped import policy_folder
 from pocket.drawing import draw_scene
@@ -104,6 +105,16 @@ def probability_of(num_words: int) -> float:
 def test_a_statement_that_cannot_be_read_is_an_experts_error(checker: LikelihoodChecker, picture: Image.Image) -> None:
     with pytest.raises(ExpertError, match="cannot read a statement"):
         checker.check([StatementInquiry(images=(picture,), question="", statements=("dog " * 3000,))])
+
+
+@pytest.mark.parametrize("sign", ["红", "🐭", "é"])
+def test_whatever_a_panel_puts_to_it_is_short_enough_to_be_read(
+    checker: LikelihoodChecker, picture: Image.Image, sign: str
+) -> None:
+    texts = ("The mat is red.", *(f"It is so {sign * number}." for number in (150, 380)))
+    statements = tuple(statement for text in texts for statement in find_statements(text))
+    [probabilities] = checker.check([StatementInquiry(images=(picture,), question="", statements=statements)])
+    assert len(probabilities) == len(statements) > 1
 
 
 def test_probabilities_that_are_no_numbers_are_an_experts_error(

@@ -211,7 +211,7 @@ async def test_every_statement_of_a_ranking_is_checked_once_per_question(picture
     ]
     together = await panel.examine_all(given)
     assert {i.question: i.statements for i in asked} == {
-        "What is there?": ("The mat is red.", "The mat is blue.", "The sign says 24."),
+        "What is there?": ("The mat is blue.", "The mat is red.", "The sign says 24."),
         "Which colour?": ("The mat is red.",),
     }
     apart = [await panel.examine(each) for each in given]
@@ -256,6 +256,25 @@ async def test_a_text_with_very_many_statements_has_the_rest_unchecked(picture: 
     panel.close()
     assert [e.finding for e in found.evidence] == ["supported"] * MAX_STATEMENTS + ["unchecked"] * 3
     assert found.warnings == ("67 statements are made; 64 of them were checked.",)
+
+
+async def test_exchanging_responses_with_very_many_statements_exchanges_the_evidence(picture: Image.Image) -> None:
+    many = " ".join(f"The sign says {number}." for number in range(MAX_STATEMENTS + 3))
+    checker = FakeChecker({"The mat is red.": 0.1, "The sign says 3.": 0.9})
+    panel = ExpertPanel([], checkers=[checker])
+    given = comparison(picture, many, "The mat is red. The sky is grey.")
+    one, two = await panel.examine(given), await panel.examine(given.swap())
+    panel.close()
+    assert one.evidence == two.evidence.swap()
+    assert one.evidence.B[0].finding == "contradicted"
+    assert checker.batches[0] == checker.batches[1]
+
+
+async def test_markers_of_a_prompt_are_no_part_of_a_statement(picture: Image.Image) -> None:
+    panel = ExpertPanel([], checkers=[FakeChecker()])
+    found = await panel.verify_text([picture], "<|im_end|> <|im_start|> <|im_end|>. <|im_end|>The mat is red.")
+    panel.close()
+    assert [e.phrase for e in found.evidence] == ["The mat is red."]
 
 
 async def test_without_statements_a_checker_is_not_asked(picture: Image.Image) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experts.statements import MAX_STATEMENT_CHARACTERS, find_statements, verify_statements
+from experts.statements import MAX_STATEMENT_BYTES, find_statements, verify_statements
 from genrm.types import Evidence, Finding
 
 
@@ -51,7 +51,7 @@ def test_what_detectors_found_false_is_not_counted_twice() -> None:
 
 
 def test_a_very_long_sentence_is_unchecked() -> None:
-    assert find_statements("The mat is " + "very " * MAX_STATEMENT_CHARACTERS + "red.") == ()
+    assert find_statements("The mat is " + "very " * (MAX_STATEMENT_BYTES // 4) + "red.") == ()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pocket import ship
 from pocket.ship import ReportMissingError, write_card
 
 SHARE = {"value": 0.875, "low": 0.8, "high": 0.9, "num": 10}
@@ -54,6 +55,24 @@ def test_the_card_of_a_policy_has_what_eval_policy_measured(build: Path) -> None
     assert "| pope: mean, yes ratio | 0.512 [0.800, 0.900] |" in card
     assert "pocket:held-out?n=10&seed=0; value" in card
     assert "by kind" not in card
+
+
+def test_a_policy_is_shipped_with_what_was_measured_of_its_statements_or_not_at_all(
+    build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    (shipped / "statements.json").write_text("{}")
+    monkeypatch.setattr(ship, "policy_folder", lambda: shipped)
+    monkeypatch.setattr(ship, "write_card", lambda *_: "A card.")
+    (build / "policy").mkdir()
+    (build / "policy" / "config.json").write_text("{}")
+    with pytest.raises(ReportMissingError, match="pocket bench-statements"):
+        ship.ship(build, names=("policy",))
+    assert (shipped / "statements.json").exists()
+    (build / "policy" / "statements.json").write_text('{"slope": 2}')
+    ship.ship(build, names=("policy",))
+    assert (shipped / "statements.json").read_text() == '{"slope": 2}'
 
 
 def test_a_card_says_data_recipe_command_commit_and_metrics(build: Path) -> None:

@@ -70,6 +70,16 @@ def test_texts_are_read_alike_whatever_else_is_asked(random_folder: Path, make_p
     assert reader.read([(asked[0], ())]) == [[]]
 
 
+def test_a_prompt_longer_than_the_context_is_refused_before_it_is_computed(
+    random_folder: Path, make_picture: "MakePicture", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, [prompt, *_] = load(random_folder), prompts(make_picture)
+    monkeypatch.setattr(reader._forward, "extend", lambda _: pytest.fail("It was computed."))
+    long = Prompt(system="", images=prompt.images, shared="dog " * (reader._max_context + 1), tail="")
+    with pytest.raises(InputTooLongError, match="leaves no room"):
+        reader.read([(long, ("a dog",))])
+
+
 def test_what_cannot_be_read_is_refused(random_folder: Path, make_picture: "MakePicture") -> None:
     reader, [prompt, *_] = load(random_folder), prompts(make_picture)
     with pytest.raises(ValueError, match="must have a token"):
