@@ -193,7 +193,9 @@ class ExpertPanel:
         """
         if not self._readers:
             return [text.evidence for text in texts], ()
-        found = [find_statements(neutralise(text.text), text.evidence) for text in texts]
+        found = await asyncio.gather(  # long texts take a while, and the event loop has others to serve
+            *(asyncio.to_thread(find_statements, neutralise(text.text), text.evidence) for text in texts)
+        )
         every = _in_fair_order(
             [
                 (place, text.question, each)
