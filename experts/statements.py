@@ -32,6 +32,8 @@ _LEANING = english.words(
 """Words that point to the sentence before where they stand among the first ones; "also" does anywhere."""
 _NUM_LEADING = 2
 _BEGINS_WITH_A_WORD = re.compile(rf"\w|{QUOTE}")
+_ABBREVIATIONS = english.words("mr mrs ms dr prof sr jr st approx vs fig ft")
+"""Their full stop ends no sentence."""
 _FALSE: tuple[Finding, ...] = ("unsupported", "contradicted")
 
 
@@ -45,10 +47,13 @@ def find_statements(text: str, evidence: Sequence[Evidence] = ()) -> tuple[str, 
     mentions = [re.compile(rf"(?<!\w){re.escape(item.mention)}(?!\w)", re.IGNORECASE) for item in refuted]
     found: dict[str, None] = {}
     blanked = blank_quotes(text)
+    is_cut = False
     for number, sentence in enumerate(split_sentences(text)):
+        was_cut, is_cut = is_cut, sentence.tokens[-1].word in _ABBREVIATIONS
         statement = _write(text, blanked, sentence)
         if (
             _is_statement(sentence, statement)
+            and not (was_cut or is_cut)
             and (number == 0 or not _leans(sentence))
             and not any(claim.is_exact for claim in extract_claims(statement))
             and names.isdisjoint(find_mentions(statement))

@@ -32,6 +32,11 @@ def test_a_sentence_that_leans_on_the_one_before_is_left_out_and_at_the_beginnin
     assert find_statements("It is on a red mat.") == ("It is on a red mat.",)
 
 
+def test_what_the_full_stop_of_an_abbreviation_cuts_in_two_is_no_statement() -> None:
+    text = "Mr. Smith is by the car. A man of approx. 50 stands there. The car is red."
+    assert find_statements(text) == ("The car is red.",)
+
+
 def test_numbers_are_left_to_the_detectors() -> None:
     assert find_statements("There are two dogs. One dog is brown. A dog is brown.") == ("A dog is brown.",)
 
