@@ -32,41 +32,10 @@ def contradicts_experts(critique: str, sightings: Sequence[Sighting]) -> bool:
 
     sightings: one per object that experts were asked about, places complete; none: nothing can be contradicted.
     """
-    return find_contradiction(critique, sightings) is not None
-
-
-def find_contradiction(critique: str, sightings: Sequence[Sighting]) -> tuple[int, int] | None:
-    """Begin and end of the first clause that the experts contradict, without what ends it; None if there is none.
-
-    sightings: as for `contradicts_experts`.
-    """
     found = {sighting.phrase: sighting.places for sighting in sightings}
-    if not found:
-        return None
-    begin = 0
-    for end, next_begin in [*(match.span() for match in _CLAUSE_END.finditer(critique)), (len(critique),) * 2]:
-        clause = critique[begin:end]
-        if not _QUOTING.search(clause) and _clause_contradicts(clause, found):
-            return begin, end
-        begin = next_begin
-    return None
-
-
-def correct_clause(clause: str, sightings: Sequence[Sighting]) -> str | None:
-    """A look-up of one object with what the experts found of it in place of what it says: of "Seen dog: none" for
-    instance "Seen dog: 1 upper left, 2 lower center".
-
-    None for a clause that is no such look-up, an object, a colon, and places or "none" behind it: prose cannot be set
-    right by rule.
-    """
-    head, colon, listed = clause.partition(":")
-    known = {sighting.phrase: sighting.places for sighting in sightings}
-    mentioned = _mentions(head)
-    is_look_up = bool(colon) and len(mentioned) == 1 and mentioned[0] in known and not _mentions(listed)
-    if not is_look_up or not (_PLACE.search(listed) or _NONE.search(listed)):
-        return None
-    places = known[mentioned[0]]
-    return f"{head}: " + (", ".join(f"{number} {place}" for number, place in enumerate(places, 1)) or "none")
+    return bool(found) and any(
+        _clause_contradicts(clause, found) for clause in _CLAUSE_END.split(critique) if not _QUOTING.search(clause)
+    )
 
 
 def _clause_contradicts(clause: str, found: Mapping[str, Sequence[str]]) -> bool:

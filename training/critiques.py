@@ -30,7 +30,6 @@ from genrm.engines.contract import Completion, Engine, Prompt, Sampling
 from genrm.parsing import parse_verdict
 from genrm.prompts import LABELS, MARKER, render_prompt, render_sightings
 from genrm.types import Response
-from training.correction import Draft, correct_drafts, require_continuing
 from training.engines import HARMLESS, EngineChoice, open_engine, require_probabilities
 from training.faults import Fault, find_fault
 from training.gold import ORDERS, gold_label, probability_of
@@ -72,11 +71,6 @@ class CritiqueConfig(JobConfig):
     must_agree_with_experts: bool = Field(
         default=True, description="Drop texts that say something else of an object than the experts found."
     )
-    correct_by_experts: bool = Field(
-        default=False,
-        description="Put what experts found in place of look-ups that they contradict, and let the model go on from "
-        "there, instead of dropping the text.",
-    )
     max_hint_dependence: float | None = Field(
         1.5, gt=0, description="Most nats that the hint may add to a token's log-probability; null: not looked at."
     )
@@ -97,7 +91,6 @@ class CritiqueConfig(JobConfig):
         if self.engine.url is not None and self.looks_at_hint:
             raise ValueError("a model behind engine.url cannot say how much a text owes to the hint; set "
                              "max_hint_dependence to null")  # fmt: skip
-        require_continuing(self.engine, correct_by_experts=self.correct_by_experts)
         return self
 
 
@@ -181,7 +174,7 @@ async def write_critiques(
     """Critiques of a block of pairs that convince a reader, and how many met which fate."""
     counts = dict.fromkeys(
         (
-            "written", "corrected by experts", "without the gold verdict", "hint mentioned", "difference not named",
+            "written", "without the gold verdict", "hint mentioned", "difference not named",
             "contradicted by experts", "not convincing",
         ),
         0,
@@ -253,23 +246,13 @@ async def _draft(
         for pair, first, plain in prompts
         for prompt in [_with_hint(_with_evidence(plain, pair, config), pair, first, config)] * config.per_order
     ]
-    sampling = Sampling(
-        temperature=config.temperature, seed=config.seed * 1_000_003 + seed, max_tokens=config.max_tokens,
-        marker=MARKER, labels=LABELS,
+    completions = await engine.complete(
+        guided,
+        Sampling(
+            temperature=config.temperature, seed=config.seed * 1_000_003 + seed, max_tokens=config.max_tokens,
+            marker=MARKER, labels=LABELS,
+        ),
     )  # fmt: skip
-    completions = await engine.complete(guided, sampling)
-    if config.style == "critique" and config.correct_by_experts:
-        written = [
-            Draft(
-                prompt=prompt,
-                text=completion.text,
-                sightings=sightings_of(prompts[index // config.per_order][0]),
-            )
-            for index, (prompt, completion) in enumerate(zip(guided, completions, strict=True))
-        ]
-        corrected = await correct_drafts(engine, written, sampling)
-        counts["corrected by experts"] += sum(completion is not None for completion in corrected)
-        completions = [new or old for new, old in zip(corrected, completions, strict=True)]
     drafts: dict[tuple[str, Response, str], tuple[tuple[Pair, Response], Prompt, str]] = {}
     for index, completion in enumerate(completions):
         pair, first, prompt = prompts[index // config.per_order]

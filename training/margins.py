@@ -27,11 +27,6 @@ class Drawn:
     first: Response
     text: str
     probability: float | None
-    is_corrected: bool = False
-    """Whether experts corrected what the judge wrote (`training.correction`); text and probability are what came of
-    that."""
-    unaided: float | None = None
-    """Of a corrected critique, the probability behind what the judge had written by itself."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,11 +75,8 @@ def select(
 
 
 def mean_probability(drawn: Sequence[Drawn]) -> float | None:
-    """The judge's present probability of the gold verdict of one pair, mean over its readings, as it wrote them
-    by itself; None without any.
-    """
-    own = (item.unaided if item.is_corrected else item.probability for item in drawn)
-    known = [probability for probability in own if probability is not None]
+    """The judge's present probability of the gold verdict of one pair, mean over its readings; None without any."""
+    known = [item.probability for item in drawn if item.probability is not None]
     return sum(known) / len(known) if known else None
 
 

@@ -12,17 +12,16 @@ Run: `vl-genrm train reject CONFIG`.
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from tqdm import tqdm
 
-from genrm.engines.contract import Completion, Engine, Sampling
+from genrm.engines.contract import Engine, Sampling
 from genrm.errors import GenRMError
 from genrm.parsing import parse_verdict
 from genrm.plots import draw_histogram, draw_lines
 from genrm.prompts import LABELS, MARKER, render_prompt
-from training.correction import Draft, correct_drafts, require_continuing
 from training.critiques import CRITIQUES, read_critiques
 from training.engines import HARMLESS, EngineChoice, open_engine, require_probabilities
 from training.faults import FAULTS, find_fault
@@ -39,7 +38,7 @@ from training.jobs.training_state import TrainingWatch
 from training.losses import learning_weight
 from training.margins import Drawn, Preference, Scored, mean_probability, passes, score_margins, select
 from training.measuring import Measuring, measure, plan_measuring
-from training.samples import Sample, shows_evidence, sightings_of, to_sample
+from training.samples import Sample, shows_evidence, to_sample
 from training.sources import Pair, RowError, Skipped, log_skipped, read_own_pairs
 from training.statistics import bootstrap_difference, share_with_interval
 
@@ -83,11 +82,6 @@ class RejectConfig(JobConfig):
     must_agree_with_experts: bool = Field(
         default=True, description="Drop texts that say something else of an object than the experts found."
     )
-    correct_by_experts: bool = Field(
-        default=False,
-        description="Put what experts found in place of look-ups that they contradict, and let the judge go on from "
-        "there, instead of dropping the text.",
-    )
     threshold: float = Field(0.5, ge=-1, le=1, description="τ: least margin of a critique that is kept.")
     per_order: int = Field(1, ge=1, description="Critiques kept per pair and order at most.")
     prefer: Preference = Field("margin", description="Which of several good critiques is kept.")
@@ -99,11 +93,6 @@ class RejectConfig(JobConfig):
     training: FineTuning = FineTuning()
     measuring: Measuring
     pairs_per_block: int = Field(64, ge=1)
-
-    @model_validator(mode="after")
-    def _check_correction(self) -> Self:
-        require_continuing(self.engine, correct_by_experts=self.correct_by_experts)
-        return self
 
 
 def run(config: RejectConfig, folder: RunFolder) -> None:
@@ -177,15 +166,7 @@ def _choose(config: RejectConfig, folder: RunFolder, own: Sequence[Pair], judge:
     )  # fmt: skip
     passed = sum(passes(item, config.threshold) for item in fit)
     retention = share_with_interval(passed, len(drawn))
-    corrected = sum(item.is_corrected for item in drawn)
-    fates = {
-        "sampled": len(drawn),
-        "corrected": corrected,
-        **unfit,
-        "passed": passed,
-        "retention": retention,
-        "kept": len(kept),
-    }
+    fates = {"sampled": len(drawn), **unfit, "passed": passed, "retention": retention, "kept": len(kept)}
     folder.mark_done(f"{step}/select", fates)
     if not kept:
         raise AllRejectedError(
@@ -232,9 +213,8 @@ def _sample(config: RejectConfig, folder: RunFolder, own: Sequence[Pair], judge:
 
 
 async def draw_critiques(engine: Engine, pairs: Sequence[Pair], config: RejectConfig, *, seed: int) -> list[Drawn]:
-    """K critiques per pair and order, as the judge writes them by itself, corrected where that is asked for.
-
-    The same calls with the same seed give the same. Pairs whose image cannot be read are left out, and logged.
+    """K critiques per pair and order, as the judge writes them by itself. One call, so that a repetition is the same.
+    Pairs whose image cannot be read are left out, and logged.
     """
     asked = []
     skipped: list[Skipped] = []
@@ -248,34 +228,20 @@ async def draw_critiques(engine: Engine, pairs: Sequence[Pair], config: RejectCo
             prompt = render_prompt(comparison, first=first, mode="critique")
             asked += [(pair, first, prompt)] * config.samples
     log_skipped(skipped)
-    sampling = Sampling(
-        temperature=config.temperature, seed=config.seed * 1_000_003 + seed, max_tokens=config.max_tokens,
-        marker=MARKER, labels=LABELS,
+    completions = await engine.complete(
+        [prompt for _, _, prompt in asked],
+        Sampling(
+            temperature=config.temperature, seed=config.seed * 1_000_003 + seed, max_tokens=config.max_tokens,
+            marker=MARKER, labels=LABELS,
+        ),
     )  # fmt: skip
-    completions = await engine.complete([prompt for _, _, prompt in asked], sampling)
-    corrected: Sequence[Completion | None] = [None] * len(completions)
-    if config.correct_by_experts:
-        written = [
-            Draft(prompt=prompt, text=completion.text, sightings=sightings_of(pair))
-            for (pair, _, prompt), completion in zip(asked, completions, strict=True)
-        ]
-        corrected = await correct_drafts(engine, written, sampling)
-    drawn = []
-    for (pair, first, _), own, other in zip(asked, completions, corrected, strict=True):
-        gold, shown = gold_label(pair.label, first), other or own
-        drawn.append(
-            Drawn(
-                pair_id=pair.id,
-                group=pair.group,
-                label=pair.label,
-                first=first,
-                text=shown.text.strip(),
-                probability=probability_of(shown, gold),
-                is_corrected=other is not None,
-                unaided=None if other is None else probability_of(own, gold),
-            )
+    return [
+        Drawn(
+            pair_id=pair.id, group=pair.group, label=pair.label, first=first, text=completion.text.strip(),
+            probability=probability_of(completion, gold_label(pair.label, first)),
         )
-    return drawn
+        for (pair, first, _), completion in zip(asked, completions, strict=True)
+    ]  # fmt: skip
 
 
 def _stored(item: Scored, weight: float, *, with_evidence: bool = False) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import pytest
 
 from genrm.types import Sighting
-from training.agreement import contradicts_experts, correct_clause, find_contradiction
+from training.agreement import contradicts_experts
 
 FOUND = (
     Sighting(phrase="dog", places=()),
@@ -54,39 +54,3 @@ def test_a_critique_that_sees_what_experts_do_not_is_contradicted(critique: str)
 
 def test_nothing_is_contradicted_where_no_expert_was_asked() -> None:
     assert not contradicts_experts("Seen dog: 1 upper left.", ())
-
-
-@pytest.mark.parametrize(
-    ("clause", "corrected"),
-    [
-        ("Seen toilet: 1 upper center", "Seen toilet: 1 upper center, 2 lower left"),
-        (" person: none", " person: 1 middle left"),
-        ("Seen dog: 1 upper left, 2 lower right", "Seen dog: none"),
-        ("Toilet: one at the bottom left", "Toilet: 1 upper center, 2 lower left"),
-    ],
-)
-def test_a_look_up_of_one_object_is_corrected(clause: str, corrected: str) -> None:
-    assert correct_clause(clause, FOUND) == corrected
-    assert not contradicts_experts(corrected, FOUND)
-
-
-@pytest.mark.parametrize(
-    "clause",
-    [
-        "There is no person in the picture",
-        "Seen furniture: 1 toilet middle center, 2 bed lower right",
-        "Seen dog: red mat",
-        "Seen cat: none",
-        "Seen dog, person: none",
-        "",
-    ],
-)
-def test_prose_lists_and_what_no_expert_was_asked_about_are_not_corrected(clause: str) -> None:
-    assert correct_clause(clause, FOUND) is None
-
-
-def test_the_first_contradicted_clause_is_found_without_what_ends_it() -> None:
-    critique = "Responses: a dog First. Seen toilet: 1 upper center, 2 lower left; dog: 1 upper left. So a dog First."
-    begin, end = find_contradiction(critique, FOUND) or (0, 0)
-    assert critique[begin:end] == " dog: 1 upper left"
-    assert find_contradiction("Seen person: none", FOUND) == (0, 17)

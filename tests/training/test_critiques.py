@@ -48,8 +48,7 @@ class Writer(FakeEngine):
         if HINT in prompt.tail:
             told = "First" if f"{HINT} First" in prompt.tail else "Second"
             label = told if self.obeys else {"First": "Second", "Second": "First"}[told]
-            begun = "" if prompt.answer_prefix else self.text
-            return replace(completion, text=f"{begun}\n{self.ending.format(label)}")
+            return replace(completion, text=f"{self.text}\n{self.ending.format(label)}")
         if prompt.answer_prefix:
             first = self.believes if self._gold_is_first(prompt) else 1 - self.believes
             return replace(completion, label_logprobs=(log(first), log(1 - first)))
@@ -112,20 +111,6 @@ async def test_critiques_that_do_not_say_what_differs_are_dropped(make_pairs: Ma
             Writer(text=text), make_pairs(2), config(per_order=1, must_name_difference=True), seed=0
         )
         assert counts["difference not named"] == dropped
-
-
-async def test_a_look_up_that_experts_contradict_is_corrected_and_the_writer_goes_on(rows_file: Path) -> None:
-    """The experts of these rows found a dog; the writer, guided as before, goes on behind that."""
-    engine, pairs = Writer(text="Dog: none."), read_pairs(str(rows_file), limit=2).rows
-    wanted = config(per_order=1, correct_by_experts=True, max_hint_dependence=None)
-    dropped, before = await write_critiques(engine, pairs, config(per_order=1), seed=0)
-    kept, after = await write_critiques(engine, pairs, wanted, seed=0)
-    assert (dropped, before["contradicted by experts"]) == ([], 4)
-    assert (after["corrected by experts"], after["contradicted by experts"]) == (4, 0)
-    begun = [prompt for prompt in engine.seen if prompt.answer_prefix.startswith("Dog: 1 ")]
-    assert sum(HINT in prompt.tail for prompt in begun if not prompt.answer_prefix.endswith("Verdict:")) == 4
-    assert kept
-    assert all(item.text.startswith("Dog: 1 ") for item in kept)
 
 
 async def test_whatever_adorned_or_followed_the_verdict_is_left_out(make_pairs: MakePairs) -> None:

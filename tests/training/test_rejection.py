@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from genrm.engines.contract import Completion, Prompt
+from genrm.engines.contract import Completion
 from genrm.engines.fake import FakeEngine
 from genrm.errors import EngineError
 from training import rejection
@@ -135,27 +135,6 @@ def test_critiques_that_experts_contradict_are_not_learned(
     Training(monkeypatch, [0.5], engine=engine)
     with pytest.raises(AllRejectedError, match="contradicted by experts: 80"):
         run(rows_file, tmp_path / "out")
-
-
-def test_look_ups_that_experts_contradict_are_corrected_and_the_judge_goes_on(
-    rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = FakeEngine()
-    complete = FakeEngine.complete
-
-    async def overlook(self: FakeEngine, prompts: Sequence[Prompt], *arguments: Any) -> list[Completion]:
-        found = await complete(self, prompts, *arguments)
-        return [
-            each if prompt.answer_prefix else replace(each, text=f"Dog: none.\n{each.text}")
-            for prompt, each in zip(prompts, found, strict=True)
-        ]
-
-    monkeypatch.setattr(FakeEngine, "complete", overlook)
-    training = Training(monkeypatch, [0.5, 0.7, 0.9], engine=engine)
-    output = run(rows_file, tmp_path / "out", "correct_by_experts=true")
-    first = json.loads((output / "rounds.json").read_text())["rounds"][0]
-    assert first["corrected"] == first["sampled"] == 80
-    assert all(sample.text.startswith("Dog: 1 ") for sample in training.samples[0])
 
 
 def test_an_engine_without_probabilities_is_refused_before_it_samples(
