@@ -27,7 +27,7 @@ from service.playground.calls import Api
 from service.playground.judge_tab import JudgeTab
 from service.playground.mount import PATH
 from service.playground.rank_tab import RankTab
-from service.playground.script import FIRST, HEAD, put_first
+from service.playground.script import FIRST, HEAD, HEAD_TAG, put_first
 from service.playground.style import CSS, build_theme
 from service.playground.transport import InProcessTransport
 from service.playground.uploads import UploadFolder
@@ -134,7 +134,7 @@ class GradioPage:
                 httpx.AsyncClient(base_url=f"http://localhost{PATH}", transport=transport) as http,
             ):
                 page = (await http.get("/")).raise_for_status()
-                if FIRST not in page.text:
+                if HEAD_TAG.decode() not in page.text:
                     _logger.warning(
                         "Gradio's page has no plain <head>; a page left open will cost its browser CPU time."
                     )

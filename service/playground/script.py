@@ -7,7 +7,8 @@ neither keeps a connection. And it stops what Gradio leaves running.
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_HEAD_TAG = b"<head>"
+HEAD_TAG = b"<head>"
+"""Behind which `put_first` puts a text."""
 
 FIRST = """<script>
 // The clock of Gradio's loading sign is never stopped (6.31: its StatusTracker is unmounted while it counts) and
@@ -153,7 +154,7 @@ def put_first(app: ASGIApp, first: str) -> ASGIApp:
             if message["type"] != "http.response.body" or message.get("more_body", False):
                 return
             body = b"".join(each.get("body", b"") for each in held)
-            body = body.replace(_HEAD_TAG, _HEAD_TAG + first.encode(), 1)
+            body = body.replace(HEAD_TAG, HEAD_TAG + first.encode(), 1)
             start = held[0]
             headers = [(name, value) for name, value in start["headers"] if name != b"content-length"]
             await send({**start, "headers": [*headers, (b"content-length", str(len(body)).encode())]})

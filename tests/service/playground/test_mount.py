@@ -361,3 +361,11 @@ async def test_an_open_page_can_ask_which_process_it_looks_at(keyed: httpx.Async
     assert answers[0].json() == answers[1].json()
     assert len(answers[0].json()["id"]) == 16
     assert answers[0].headers["cache-control"] == "no-store"
+
+
+async def test_gradio_s_page_takes_our_script_so_nobody_is_warned_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("gradio")
+    page = await mount.import_and_build_page(PlainTextResponse("no service"), load_settings())
+    await page.start()
+    await page.close()
+    assert "<head>" not in caplog.text
