@@ -27,13 +27,11 @@ _MAX_PASS_TOKENS = {"cpu": 1_024, "cuda": 16_384}
 class ReadText:
     """What a model makes of a text of S tokens, each after those before it; (S,) float32 on the CPU, nats.
 
-    logprobs: of the text's own tokens. entropies: of what the model expected there. best_logprobs: of the likeliest
-    token there.
+    logprobs: of the text's own tokens. entropies: of what the model expected there.
     """
 
     logprobs: Tensor
     entropies: Tensor
-    best_logprobs: Tensor
 
 
 class ContinuationReader:
@@ -111,4 +109,4 @@ def _describe(logits_SV: Tensor, targets: Sequence[int]) -> ReadText:
     logprobs_SV = logits_SV.log_softmax(-1)
     own = logprobs_SV[torch.arange(len(targets)), torch.tensor(targets, device=logprobs_SV.device)]
     weighed_SV = torch.where(logprobs_SV > -torch.inf, logprobs_SV.exp() * logprobs_SV, 0.0)
-    return ReadText(logprobs=own.cpu(), entropies=-weighed_SV.sum(-1).cpu(), best_logprobs=logprobs_SV.amax(-1).cpu())
+    return ReadText(logprobs=own.cpu(), entropies=-weighed_SV.sum(-1).cpu())

@@ -57,7 +57,6 @@ def test_surprise_is_the_largest_excess_over_what_was_expected() -> None:
     read = ReadText(
         logprobs=torch.tensor([-2.0, -3.0, -4.0]),
         entropies=torch.tensor([1.5, 2.5, 0.25]),
-        best_logprobs=torch.tensor([-0.1, -0.1, -0.1]),
     )
     assert measure_surprise(read) == 3.75
 
@@ -72,10 +71,7 @@ class Reader:
         self.asked += [tuple(texts) for _, texts in asked]
         zero = torch.zeros(1)
         return [
-            [
-                ReadText(logprobs=torch.tensor([-float(len(text.split()))]), entropies=zero, best_logprobs=zero)
-                for text in texts
-            ]
+            [ReadText(logprobs=torch.tensor([-float(len(text.split()))]), entropies=zero) for text in texts]
             for _, texts in asked
         ]
 
@@ -121,7 +117,7 @@ def test_probabilities_that_are_no_numbers_are_an_experts_error(
     checker: LikelihoodChecker, monkeypatch: pytest.MonkeyPatch, picture: Image.Image
 ) -> None:
     nan = torch.tensor([torch.nan])
-    read = ReadText(logprobs=nan, entropies=nan, best_logprobs=nan)
+    read = ReadText(logprobs=nan, entropies=nan)
     monkeypatch.setattr(checker._reader, "read", lambda _: [[read]])
     with pytest.raises(ExpertError, match="no numbers"):
         checker.check([StatementInquiry(images=(picture,), question="", statements=("Never asked before.",))])

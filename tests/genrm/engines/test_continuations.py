@@ -58,7 +58,6 @@ def test_every_text_has_the_numbers_of_a_plain_pass_of_its_own(
             own = logprobs[torch.arange(len(ids)), torch.tensor(ids)]
             assert torch.allclose(read.logprobs, own, atol=TOLERANCE)
             assert torch.allclose(read.entropies, -(logprobs.exp() * logprobs).sum(-1), atol=TOLERANCE)
-            assert torch.allclose(read.best_logprobs, logprobs.amax(-1), atol=TOLERANCE)
 
 
 def test_texts_are_read_alike_whatever_else_is_asked(random_folder: Path, make_picture: "MakePicture") -> None:
