@@ -3,7 +3,9 @@
 The finding also stands in words, in the list of claims below. A whole verdict is shown by `service.card`.
 """
 
+import textwrap
 from collections.abc import Sequence
+from functools import cache
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -19,7 +21,7 @@ def annotate(image: Image.Image, evidence: Sequence[Evidence]) -> Image.Image:
     """
     scale = max(1.0, _MIN_SIDE / max(image.size))
     picture = image.convert("RGB").resize((round(image.width * scale), round(image.height * scale)))
-    font = ImageFont.load_default(size=max(13, min(picture.size) // 32))
+    font = ImageFont.truetype(_find_font(), size=max(13, min(picture.size) // 32))
     pen = ImageDraw.Draw(picture)
     width = max(2, min(picture.size) // 200)
     for item in evidence:
@@ -31,12 +33,20 @@ def annotate(image: Image.Image, evidence: Sequence[Evidence]) -> Image.Image:
     return _with_legend(picture, evidence, font)
 
 
+@cache
+def _find_font() -> str:
+    """The file of a font that matplotlib brings: Pillow's own has neither "×" nor quotation marks."""
+    from matplotlib import font_manager
+
+    return str(font_manager.findfont("DejaVu Sans"))
+
+
 def _label(
     pen: ImageDraw.ImageDraw,
     corner: tuple[float, float],
     text: str,
     colour: tuple[int, int, int],
-    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
+    font: ImageFont.FreeTypeFont,
 ) -> None:
     """A text on a patch of the colour, inside the box's upper left corner."""
     left, top, right, bottom = pen.textbbox(corner, text, font=font)
@@ -44,11 +54,11 @@ def _label(
     pen.text((corner[0] + 2, corner[1] + 1), text, font=font, fill=(255, 255, 255))
 
 
-def _with_legend(
-    picture: Image.Image, evidence: Sequence[Evidence], font: ImageFont.ImageFont | ImageFont.FreeTypeFont
-) -> Image.Image:
-    """The picture with a white strip below it that lists the claims."""
-    lines = [(_describe(item), FINDING_COLOURS[item.finding]) for item in evidence] or [("no claims", (80, 80, 80))]
+def _with_legend(picture: Image.Image, evidence: Sequence[Evidence], font: ImageFont.FreeTypeFont) -> Image.Image:
+    """The picture with a white strip below it that lists the claims, broken where they are wider than the picture."""
+    columns = max(20, int((picture.width - 16) / font.getlength("n")))
+    claims = [(_describe(item), FINDING_COLOURS[item.finding]) for item in evidence] or [("no claims", (80, 80, 80))]
+    lines = [(line, colour) for text, colour in claims for line in textwrap.wrap(text, columns)]
     height = round(1.5 * font.getbbox("Ag")[3])
     canvas = Image.new("RGB", (picture.width, picture.height + height * len(lines) + 8), (255, 255, 255))
     canvas.paste(picture, (0, 0))

@@ -1,9 +1,9 @@
 """Annotated pictures: every detection has a box in the colour of its claim, and every claim a line."""
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFont
 
-from experts.annotate import _describe, annotate
+from experts.annotate import _describe, _find_font, annotate
 from experts.findings import FINDING_COLOURS, describe_claim, describe_ground
 from genrm.types import Detection, Evidence, Finding
 
@@ -60,3 +60,21 @@ def test_of_a_statement_nothing_is_said_to_be_found() -> None:
     )  # fmt: skip
     assert _describe(known) == "“It is red”: contradicted, P = 0.04"
     assert (describe_claim(known), describe_ground(known)) == ("“It is red”", "4% likely true")
+
+
+def test_a_claim_wider_than_the_picture_is_broken_into_lines() -> None:
+    def draw(words: int) -> Image.Image:
+        statement = evidence("contradicted").model_copy(
+            update={"kind": "statement", "mention": "The sign says " * words}
+        )
+        return annotate(Image.new("RGB", (480, 480)), [statement])
+
+    short, long = draw(1), draw(40)
+    assert long.height > short.height + 100
+    assert not (np.asarray(long)[485:, -4:] != 255).any(), "nothing is cut off at the border"
+
+
+def test_the_font_has_the_signs_that_claims_are_written_with() -> None:
+    font = ImageFont.truetype(_find_font(), size=20)
+    missing = bytes(font.getmask("\uffff"))
+    assert all(bytes(font.getmask(sign)) != missing for sign in "×“”")
