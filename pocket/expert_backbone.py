@@ -28,6 +28,7 @@ from pocket.pictures import IMAGE_MEAN, IMAGE_STD, draw_pool
 from pocket.scenes import CELL_PIXELS, GRID, SIZE_PIXELS, Scene, Split, sample_scene
 from pocket.vision_stage import augment
 from pocket.vocabulary import KINDS
+from training.muon import cpu_has_bfloat16
 
 NO_KIND = len(KINDS)
 NOT_MUON = ("relative_position_bias_table", "sampling_offsets", "attention_weights")
@@ -122,7 +123,7 @@ def train_backbone(settings: BackboneSettings, scenes: range, folder: Path) -> P
         cover, kinds, boxes = (
             torch.from_numpy(np.stack(part)) for part in zip(*(labels[r] for r in rows), strict=True)
         )
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=cpu_has_bfloat16()):
             cover_logits, kind_logits, found = model(to_pixel_values(pictures))
         loss = backbone_loss(cover_logits, kind_logits, found, cover, kinds, boxes)
         loss.backward()

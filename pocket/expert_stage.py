@@ -38,6 +38,7 @@ class ExpertSettings:
     learning_rate: float = 1e-3
     seed: int = 6
     probe_every: int = 250
+    probe_scenes: int = 100
 
 
 def draw_phrases(scene: Scene, rng: np.random.Generator) -> list[str]:
@@ -132,7 +133,7 @@ def train_expert(
         if step % 50 == 49 or last:
             curves.log(step + 1, loss=float(np.mean(losses[-50:])))
         if step % settings.probe_every == settings.probe_every - 1 or last:
-            curves.log(step + 1, **probe_expert(model, processor, num_scenes=100))
+            curves.log(step + 1, **probe_expert(model, processor, num_scenes=settings.probe_scenes))
             curves.plot()
             model.train()
         checkpoint.save_now_and_then(step + 1)

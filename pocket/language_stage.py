@@ -31,6 +31,7 @@ from pocket.tasks import Task, draw_task
 from pocket.tokenizer import SPECIAL_TOKENS
 from pocket.vision_stage import load_classifier, word_vectors
 from pocket.vocabulary import KIND_BY_NAME
+from training.muon import cpu_has_bfloat16
 from training.packing import use_ordinary_attention, use_packed_attention
 
 
@@ -57,6 +58,7 @@ class LanguageSettings:
     """
     seed: int = 0
     probe_every: int = 250
+    probe_rows: int = 120
 
 
 def initialise(vision: Path, processor: Qwen2VLProcessor) -> Qwen2VLForConditionalGeneration:
@@ -147,7 +149,7 @@ def train_language(
             curves.log(step + 1, loss=float(np.mean(losses[-50:])))
         if step % settings.probe_every == settings.probe_every - 1 or last:
             use_ordinary_attention(model)
-            curves.log(step + 1, **probe(model, processor, num_rows=120))
+            curves.log(step + 1, **probe(model, processor, num_rows=settings.probe_rows))
             curves.plot()
             model.train()
         checkpoint.save_now_and_then(step + 1)
@@ -166,7 +168,7 @@ def language_loss(
     embeddings = model.get_input_embeddings()(batch.ids_T)
     features_ND = features_BTD.flatten(0, 1).to(embeddings.dtype)
     embeddings = embeddings.masked_scatter(batch.image_slots_T[:, None], features_ND)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=cpu_has_bfloat16()):
         hidden = model.model.language_model(
             inputs_embeds=embeddings[None],
             position_ids=batch.position_ids_3T[:, None],

@@ -1,6 +1,6 @@
 """The optimizer of every pocket stage: Muon for the matrices of the blocks, AdamW for everything else.
 
-Muon (Jordan et al., 2024; torch's own implementation) orthogonalises the update of a weight matrix; on these small
+Muon (Jordan et al., 2024; `training.muon`) orthogonalises the update of a weight matrix; on these small
 transformers it needs clearly fewer steps than AdamW alone. Learning rates are matched to AdamW's scale. Embeddings
 and gains move at a share of the matrices' rate: names that come up rarely would otherwise be thrown about by Adam's
 normalisation, and their alignment with the image lost.
@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 import torch
 from torch import nn
+
+from training.muon import Muon
 
 
 class Optimizers:
@@ -35,9 +37,7 @@ class Optimizers:
             torch.optim.AdamW(rest, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
         ]
         if matrices:
-            self._optimizers.append(
-                torch.optim.Muon(matrices, lr=learning_rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
-            )
+            self._optimizers.append(Muon(matrices, lr=learning_rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"))
         self._factors = [rest_share, 1.0]
         self._parameters = matrices + rest
         self._peak, self._num_steps = learning_rate, num_steps

@@ -28,6 +28,7 @@ from pocket.optimizer import Optimizers
 from pocket.pictures import draw_pool, to_patches
 from pocket.scenes import GRID, Scene, Split, sample_scene
 from pocket.vocabulary import KINDS, MAT_COLOURS, SIGN_TEXTS
+from training.muon import cpu_has_bfloat16
 
 _KIND_NUMBER = {kind.name: number for number, kind in enumerate(KINDS)}
 _COLOUR_NUMBER = {colour: number for number, colour in enumerate(MAT_COLOURS)}
@@ -104,7 +105,7 @@ def train_vision(settings: VisionSettings, folder: Path, *, stage: str, start: P
         targets = torch.from_numpy(labels[rows])
         pictures, colour_lost = augment(pool[rows], rng)
         targets[colour_lost, 1] = IGNORED
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=cpu_has_bfloat16()):
             logits = model(pictures)
         loss = _loss(logits, targets)
         loss.backward()

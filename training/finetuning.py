@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArgu
 from training.engines import EngineChoice
 from training.jobs.plan import PlannedStep
 from training.losses import mixture_loss
+from training.muon import Muon
 from training.packing import use_packed_attention
 from training.samples import Collator, ImageSampler, Sample
 from training.trainer_setup import (
@@ -185,7 +186,7 @@ def _load(start: EngineChoice, settings: FineTuning) -> tuple[PreTrainedModel, A
 
 
 def _muon(model: PreTrainedModel, settings: FineTuning) -> torch.optim.Optimizer:
-    return torch.optim.Muon(
+    return Muon(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
         lr=settings.learning_rate,
         weight_decay=settings.weight_decay,

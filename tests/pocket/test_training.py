@@ -181,7 +181,7 @@ def test_the_learning_rate_rises_stays_and_falls_to_nothing() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("emoji_font")
 def test_the_recipe_runs_end_to_end_and_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    short = {"num_steps": 2, "batch_scenes": 2, "tasks_per_scene": 2, "probe_every": 99}
+    short = {"num_steps": 2, "batch_scenes": 2, "tasks_per_scene": 2, "probe_every": 99, "probe_rows": 6}
     recipe = Recipe(
         vision=(VisionSettings(num_steps=2, batch_scenes=2, num_scenes=4),),
         language_scenes=range(4, 8),
@@ -196,7 +196,7 @@ def test_the_recipe_runs_end_to_end_and_goes_on_where_it_was(tmp_path: Path, mon
         supervised=LanguageSettings(mix=JUDGE_MIX, **short),
         expert_scenes=range(4, 8),
         expert_backbone=BackboneSettings(num_steps=2, batch_scenes=2),
-        expert=ExpertSettings(num_steps=2, batch_scenes=2, probe_every=99),
+        expert=ExpertSettings(num_steps=2, batch_scenes=2, probe_every=99, probe_scenes=4),
     )
     with pytest.raises(StageMissingError, match="--only vision"):
         build(recipe, tmp_path, only="base")
