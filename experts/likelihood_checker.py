@@ -27,6 +27,7 @@ from genrm.engines.model_files import display_name
 from genrm.errors import GenRMError
 from genrm.media import hash_image
 from genrm.prompts import neutralise
+from genrm.shipped import policy_folder
 
 DEFAULT_QUESTION = "Describe the image in detail."
 """What a statement answers where nothing was asked."""
@@ -62,7 +63,12 @@ class LikelihoodChecker:
     def load(
         cls, model_id: str, *, name: str = "statements", device: str = "auto", dtype: str = "auto"
     ) -> "LikelihoodChecker":
-        """Load a folder or hub id. device, dtype: as for the judge. Raises ModelLoadError, naming file and remedy."""
+        """Load a folder or hub id, or the policy that is shipped (`shipped`). device, dtype: as for the judge.
+
+        Raises ModelLoadError, naming file and remedy.
+        """
+        if model_id == "shipped":
+            model_id = str(policy_folder())
         loaded = load_model(model_id, placement=choose_placement(device=device, dtype=dtype, attention="sdpa"))
         return cls(loaded, model_id=display_name(model_id), name=name, scale=read_scale(model_id))
 

@@ -8,7 +8,7 @@ from experts.contract import Expert, ExpertError, Inquiry, PanelMember, Statemen
 from experts.lexicon import default_lexicon
 from experts.panel import ExpertPanel
 from genrm.errors import ModelLoadError
-from genrm.shipped import expert_folder, policy_folder
+from genrm.shipped import expert_folder
 from service.errors import StartError
 from service.metrics import Metrics
 from service.settings import Settings
@@ -70,8 +70,6 @@ def parse_experts(settings: Settings) -> list[tuple[str, str]]:
                 "shipped, grounding-dino:MODEL, detector:MODEL, detectron2:CONFIG, statements:MODEL, "
                 "statements:shipped, separated by commas. MODEL is a folder or hub id."
             )
-        if kind == _STATEMENTS and model == "shipped":
-            model = str(policy_folder())
         parsed.append((kind, model or str(expert_folder())))
     return parsed
 

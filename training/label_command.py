@@ -26,6 +26,12 @@ def label(
     adapter: Annotated[str | None, typer.Option(help="PEFT adapter folder or hub id.")] = None,
     engine_url: Annotated[str | None, typer.Option(help="OpenAI-compatible server that runs the model.")] = None,
     expert: Annotated[str | None, typer.Option(help="Grounding DINO folder or hub id; default: shipped.")] = None,
+    statements: Annotated[
+        str | None,
+        typer.Option(
+            help="Model folder or hub id, or shipped: it checks whole sentences beside the expert. Default: none."
+        ),
+    ] = None,
     mode: Annotated[
         Literal["critique", "fast"], typer.Option(help="critique: reasons first. fast: probabilities only.")
     ] = "critique",
@@ -77,7 +83,7 @@ def label(
 
         from training.html_report.page import name_page
         from training.jobs.run_folder import RunFolder
-        from training.labelling.label import JudgeSection, LabelConfig, label_here, run
+        from training.labelling.label import JudgeSection, LabelConfig, choose_judge, label_here, run
         from training.labelling.ray_cluster import RayOptions
         from training.labelling.ray_runner import label_on_ray
         from training.labelling.rules import KeepRules
@@ -88,7 +94,9 @@ def label(
             source=source,
             images=images,
             limit=limit,
-            judge=JudgeSection(model=model, adapter=adapter, url=url, engine_url=engine_url, expert=expert),
+            judge=JudgeSection(
+                model=model, adapter=adapter, url=url, engine_url=engine_url, expert=expert, statements=statements
+            ),
             mode=mode,
             samples=samples,
             experts=experts,
@@ -101,6 +109,10 @@ def label(
             rows_per_shard=rows_per_shard,
             concurrency=concurrency,
         )
+        try:
+            choose_judge(config)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
         options = RayOptions.model_validate(pool)
         with RunFolder.open(output, config) as folder:
             result = run(config, folder, label_here if runner == "local" else partial(label_on_ray, options))

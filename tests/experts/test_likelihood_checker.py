@@ -12,14 +12,13 @@ from experts.likelihood_checker import LikelihoodChecker, measure_surprise
 from experts.statement_scale import StatementScale
 from experts.statements import find_statements
 from genrm.engines.continuations import ReadText
-from genrm.shipped import policy_folder
 from pocket.drawing import draw_scene
 from pocket.scenes import Scene, Split, sample_scene
 
 
 @pytest.fixture(scope="module")
 def checker() -> LikelihoodChecker:
-    return LikelihoodChecker.load(str(policy_folder()), device="cpu")
+    return LikelihoodChecker.load("shipped", device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +45,7 @@ def test_the_answer_depends_on_the_question_and_not_on_what_else_is_asked(
         StatementInquiry(images=(image,), question="", statements=("The sign says STOP.", statement)),
     ]
     (objects,), (_, described) = checker.find_surprises(asked)
-    fresh = LikelihoodChecker.load(str(policy_folder()), device="cpu")
+    fresh = LikelihoodChecker.load("shipped", device="cpu")
     [(alone,)] = fresh.find_surprises(asked[:1])
     assert objects == pytest.approx(alone, abs=1e-3)
     assert objects < described

@@ -16,7 +16,7 @@ from experts.contract import Inquiry
 from experts.fake import FakeChecker, FakeExpert
 from experts.grounding_dino import GroundingDino
 from genrm.errors import ModelLoadError
-from genrm.shipped import expert_folder, policy_folder, samples_folder
+from genrm.shipped import expert_folder, samples_folder
 from service.app import create_app
 from service.client import VerifyResponse
 from service.errors import StartError
@@ -187,7 +187,7 @@ def test_an_expert_that_cannot_be_loaded_is_named_or_left_out_as_configured(tmp_
 def test_a_checker_of_statements_is_shipped_or_named() -> None:
     assert parse_experts(load_settings(experts="shipped,statements:shipped,statements:a/b")) == [
         ("shipped", str(expert_folder())),
-        ("statements", str(policy_folder())),
+        ("statements", "shipped"),
         ("statements", "a/b"),
     ]
     with pytest.raises(StartError, match=r"'statements' is no expert.*statements:shipped"):

@@ -5,7 +5,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ import pytest
 from datasets import Dataset
 from PIL import Image
 
-from experts.fake import FakeExpert
+from experts.contract import StatementInquiry
+from experts.fake import FakeChecker, FakeExpert
 from experts.panel import ExpertPanel
 from genrm.engines.fake import FakeEngine
 from training.jobs.config import read_config
@@ -23,7 +24,7 @@ from training.jobs.files import DiskFullError
 from training.jobs.run_folder import RunFolder
 from training.preferences import vl_genrm
 from training.preferences.editing import RuleEditor
-from training.preferences.vl_genrm import NoPairsError, PairMaker, PreferenceConfig
+from training.preferences.vl_genrm import Experts, NoPairsError, PairMaker, PreferenceConfig
 from training.sources import Example, RowError, read_pairs
 
 MakePhoto = Callable[[int], Image.Image]
@@ -51,13 +52,13 @@ def example(reference: str | None = "There is a dog.", *, name: str = "r", image
 
 
 async def make(
-    finds: dict[str, int] | None, examples: list[Example], **values: Any
+    finds: dict[str, int] | None, examples: list[Example], *, checker: FakeChecker | None = None, **values: Any
 ) -> tuple[list[dict[str, Any]], Counter[str]]:
     """What a maker gives for rows of which the experts find `finds`; None for no experts."""
     config = PreferenceConfig(
         output=Path("unused"), source="unused", **{"edits_per_row": 8, "pairs_per_row": 8, **values}
     )
-    panel = None if finds is None else ExpertPanel([FakeExpert(finds)])
+    panel = None if finds is None else ExpertPanel([FakeExpert(finds)], checkers=[] if checker is None else [checker])
     try:
         editor = RuleEditor(("What is there?", reference) for reference in REFERENCES)
         return await PairMaker(FakeEngine(), panel, editor, config).make(examples, first_index=0)
@@ -94,6 +95,29 @@ async def test_a_sampled_answer_that_nobody_can_check_is_not_called_wrong() -> N
     rows, counts = await make({"dog": 1}, [example()], sampled={"per_row": 2})
     assert "sampled" not in {row["error_kind"] for row in rows}
     assert counts["sampled: not-checkable"] + counts["repetition"] >= 2
+
+
+async def test_a_sampled_answer_is_wrong_if_a_checker_of_statements_calls_it_false() -> None:
+    class Sceptic(FakeChecker):
+        """Believes no answer of the fake engine, which all speak of a hashed picture."""
+
+        def check(self, inquiries: Sequence[StatementInquiry]) -> list[tuple[float, ...]]:
+            return [tuple(0.01 if "hashed" in each else 0.9 for each in asked.statements) for asked in inquiries]
+
+    rows, counts = await make({"dog": 1}, [example()], checker=Sceptic(), sampled={"per_row": 2})
+    sampled = [row for row in rows if row["error_kind"] == "sampled"]
+    assert {row["passed"] for row in sampled} == {"error-seen"}
+    assert counts["sampled: not-checkable"] == 0
+    assert {item["kind"] for item in json.loads(sampled[0]["evidence_rejected"])} >= {"statement"}
+    assert {item["phrase"] for item in json.loads(sampled[0]["sightings"])} >= {"dog"}  # of objects only
+
+
+def test_statements_may_be_checked_without_any_detector() -> None:
+    panel = vl_genrm.open_panel(Experts(models=(), statements="shipped"))
+    assert panel is not None
+    assert [member.name for member in panel.members] == ["statements"]
+    panel.close()
+    assert vl_genrm.open_panel(Experts(models=())) is None
 
 
 async def test_without_experts_errors_are_taken_at_their_makers_word() -> None:

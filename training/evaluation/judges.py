@@ -16,7 +16,7 @@ from genrm.calibration import UNCALIBRATED, Calibration, find_calibration
 from genrm.engines.contract import Engine
 from genrm.errors import EngineError, InvalidComparisonError
 from genrm.judge import Judge, JudgeOptions
-from genrm.shipped import expert_folder, judge_folder, policy_folder
+from genrm.shipped import expert_folder, judge_folder
 from genrm.types import Comparison, Verdict
 
 if TYPE_CHECKING:
@@ -268,8 +268,7 @@ def _load_panel(choice: JudgeChoice) -> "ExpertPanel | None":
     if choice.statements is not None:
         from experts.likelihood_checker import LikelihoodChecker
 
-        model = str(policy_folder()) if choice.statements == "shipped" else choice.statements
-        checkers.append(LikelihoodChecker.load(model))
+        checkers.append(LikelihoodChecker.load(choice.statements))
     expert = GroundingDino.load(choice.expert or str(expert_folder()))
     return ExpertPanel([expert], checkers=checkers, timeout_seconds=120)
 

@@ -59,6 +59,9 @@ class JudgeSection(Section):
     url: str | None = Field(None, description="A running service of ours.")
     engine_url: str | None = Field(None, description="OpenAI-compatible server that runs the model.")
     expert: str | None = Field(None, description="Grounding DINO folder or hub id; default: the shipped one.")
+    statements: str | None = Field(
+        None, description="Folder or hub id of a model that checks statements, or shipped; none by default."
+    )
 
 
 class LabelConfig(JobConfig):
@@ -78,6 +81,12 @@ class LabelConfig(JobConfig):
     concurrency: int = Field(32, ge=1, description="Pairs judged at once.")
 
 
+def choose_judge(config: LabelConfig) -> JudgeChoice:
+    """The judge that the configuration describes. Raises ValueError for options that exclude each other."""
+    with_experts = config.experts != "off" and config.judge.url is None  # a service has its own
+    return JudgeChoice(**config.judge.model_dump(), with_experts=with_experts)
+
+
 @dataclass(kw_only=True, slots=True)
 class ShardOutcome:
     """What became of the rows of a shard. fates: how many pairs met which, and `row skipped`."""
@@ -95,17 +104,7 @@ class ShardLabeller:
     """Labels shards of a table and writes their files, with the configured judge. `start` it first, `close` it last."""
 
     def __init__(self, config: LabelConfig, table: CandidateTable) -> None:
-        chosen = config.judge
-        self._judge: PairJudge = open_judge(
-            JudgeChoice(
-                model=chosen.model,
-                adapter=chosen.adapter,
-                url=chosen.url,
-                engine_url=chosen.engine_url,
-                expert=chosen.expert,
-                with_experts=config.experts != "off" and chosen.url is None,
-            )
-        )
+        self._judge: PairJudge = open_judge(choose_judge(config))
         self._config, self._table, self._name = config, table, ""
         self._options = JudgeOptions(
             mode=config.mode,

@@ -308,7 +308,7 @@ def _plan(config: VaprConfig) -> Plan:
                 name="shards",
                 detail=detail,
                 num_tokens=tokens + checks * _TOKENS_PER_PROMPT,
-                seconds=seconds + _SECONDS_PER_ROW * num_rows * (config.is_checked and bool(config.experts.models)),
+                seconds=seconds + _SECONDS_PER_ROW * num_rows * (config.is_checked and config.experts.are_asked),
             ),
             PlannedStep(
                 name=_BALANCE,

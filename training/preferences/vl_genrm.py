@@ -70,10 +70,20 @@ class Experts(Section):
     """Who establishes what is in an image."""
 
     models: tuple[str, ...] = Field(
-        ("shipped",), description="Grounding DINO folders or hub ids, or shipped; none switches the filters off."
+        ("shipped",),
+        description="Grounding DINO folders or hub ids, or shipped; without any expert nothing is filtered.",
+    )
+    statements: str | None = Field(
+        None,
+        description="Folder or hub id of a model that checks what detectors cannot, whole sentences, or shipped.",
     )
     miss_rate: float = Field(0.0, ge=0, le=1, description="Injected misses, for studies of noisy experts.")
     false_alarm_rate: float = Field(0.0, ge=0, le=1, description="Injected false alarms, for the same.")
+
+    @property
+    def are_asked(self) -> bool:
+        """Whether there are any."""
+        return bool(self.models) or self.statements is not None
 
 
 class PreferenceConfig(JobConfig):
@@ -299,7 +309,7 @@ async def _make_shards(
 
 def open_panel(experts: Experts, *, seed: int = 0) -> ExpertPanel | None:
     """The experts of a job, loaded; None for none."""
-    if not experts.models:
+    if not experts.are_asked:
         return None
     from experts.grounding_dino import GroundingDino
     from experts.noisy import NoisyExpert
@@ -313,7 +323,12 @@ def open_panel(experts: Experts, *, seed: int = 0) -> ExpertPanel | None:
                 expert, miss_rate=experts.miss_rate, false_alarm_rate=experts.false_alarm_rate, seed=seed
             )
         opened.append(expert)
-    return ExpertPanel(opened, timeout_seconds=600)
+    checkers = []
+    if experts.statements is not None:
+        from experts.likelihood_checker import LikelihoodChecker
+
+        checkers.append(LikelihoodChecker.load(experts.statements))
+    return ExpertPanel(opened, checkers=checkers, timeout_seconds=600)
 
 
 def _shard(start: int) -> str:

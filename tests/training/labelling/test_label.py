@@ -16,10 +16,11 @@ from genrm import cli
 from genrm.errors import EngineError
 from genrm.judge import JudgeOptions
 from genrm.types import Comparison, Probabilities, Timings, Usage, Verdict
+from training.evaluation.judges import JudgeChoice
 from training.jobs.run_folder import RunFolder
 from training.labelling import label as labelling
 from training.labelling.candidates import CandidateTable
-from training.labelling.label import LabelConfig, OtherJudgeError, run
+from training.labelling.label import JudgeSection, LabelConfig, OtherJudgeError, choose_judge, run
 from training.labelling.rules import KeepRules
 from training.tables import SourceError
 
@@ -229,3 +230,26 @@ def test_the_command_labels_and_says_what_it_did(tmp_path: Path, capsys: pytest.
     said = capsys.readouterr().out
     assert "1 pairs judged, 1 kept" in said
     assert f"Page with figures, plots and examples: {tmp_path / 'out' / 'report.html'}" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--statements", "shipped"], "--statements has no effect with --experts off"),
+        (["--url", "http://localhost:1", "--expert", "a/b"], "--expert has no effect on a running service"),
+    ],
+)
+def test_options_that_exclude_each_other_are_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], reason: str
+) -> None:
+    path = write_rows(tmp_path / "rows", [{"response_a": "a", "response_b": "b"}])
+    with pytest.raises(SystemExit) as end:
+        cli.main(["label", str(path), "--output", str(tmp_path / "out"), *options])
+    assert end.value.code == 2
+    assert reason in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_who_checks_statements_is_said_in_the_configuration(tmp_path: Path) -> None:
+    config = LabelConfig(source="rows", output=tmp_path, judge=JudgeSection(statements="shipped"), experts="combine")
+    assert choose_judge(config) == JudgeChoice(statements="shipped", with_experts=True)
