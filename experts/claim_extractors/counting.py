@@ -51,8 +51,6 @@ class _Tally:
         self._plurals: set[str] = set()
         """The words of all mentions, and of those that speak of several."""
         self._is_summed = False
-        self._all_given = True
-        """Whether all mentions so far are definite, so that none has brought in an object."""
         self._whole: Sighting | None = None
         self._open_parts = 0
         """How many of the stated total (the whole) may still be named one by one."""
@@ -72,7 +70,7 @@ class _Tally:
             self._add_ordinal(mention, mention.phrase.ordinal)
         elif mention.phrase.additional:
             self._add_others(mention)
-        elif mention.is_given or self._covers_those_before(sighting):
+        elif mention.is_given:
             self._add_given(sighting)
         elif self._is_one_of_those_before(mention):
             pass
@@ -83,7 +81,6 @@ class _Tally:
         if sighting.is_total and mention.number is not None and self._whole is None and self._is_general(mention):
             self._whole, self._open_parts = sighting, mention.number
         self._first, self._last_sentence = self._first or sighting, sighting.sentence
-        self._all_given = self._all_given and mention.is_given
         self._words.add(mention.word)
         if mention.plural:
             self._plurals.add(mention.word)
@@ -135,22 +132,12 @@ class _Tally:
             return False
         return self._last_sentence != sighting.sentence
 
-    def _covers_those_before(self, sighting: Sighting) -> bool:
-        """Whether a stated total counts what was only pointed at before it: "The bed is red. There are two beds."."""
-        mention = sighting.mention
-        return sighting.is_total and self._all_given and (self._is_general(mention) or mention.word in self._words)
-
     def _may_be_the_only_one(self, sighting: Sighting, first: Sighting) -> bool:
-        """Whether it may tell more of the first, or a second one: "There is one person. A man rides a horse.", "The bed
-        is red. There is one bed."
-        """
+        """Whether it may tell more of the first: "There is one person. A man rides a horse.", or a second one."""
         mention = sighting.mention
-        if first.sentence == sighting.sentence or mention.number != 1:
-            return False
-        if self._all_given:
-            return mention.phrase.counted and (self._is_general(mention) or mention.word in self._words)
         return (
-            (first.mention.phrase.counted, first.mention.number) == (True, 1)
+            first.sentence != sighting.sentence
+            and (first.mention.phrase.counted, first.mention.number, mention.number) == (True, 1, 1)
             and mention.phrase.article == "indefinite"
             and (self._is_general(first.mention) or first.mention.word == mention.word)
         )
