@@ -29,7 +29,7 @@ MAX_PHRASES = 64
 """Objects asked for per examination; a text that names more has the rest unchecked."""
 
 MAX_STATEMENTS = 64
-"""Sentences put to checkers per examination; further ones are unchecked."""
+"""Sentences put to checkers per examination where nobody says how many; further ones are unchecked."""
 
 _MOST_CLOSING_SECONDS = 1.0
 
@@ -60,7 +60,8 @@ class ExpertPanel:
 
     checkers: read the statements of a text, beside or instead of experts. extractor: finds the claims of a text. rule:
     how several experts are combined. reliabilities: by expert name; those not named say it themselves or get the
-    assumed values. timeout_seconds: longest wait for one expert. on_batch: see `Worker`.
+    assumed values. timeout_seconds: longest wait for one expert, queueing included. max_statements: put to checkers per
+    examination; further ones are unchecked, and a warning says so. on_batch: see `Worker`.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class ExpertPanel:
         rule: Rule = "weighted",
         reliabilities: Mapping[str, Reliability] | None = None,
         timeout_seconds: float = 10.0,
+        max_statements: int = MAX_STATEMENTS,
         on_batch: OnBatch | None = None,
     ) -> None:
         self.experts, self.checkers = tuple(experts), tuple(checkers)
@@ -80,6 +82,7 @@ class ExpertPanel:
             raise ValueError(f"Two experts have the same name: {', '.join(names)}. Name them differently.")
         self._extractor = extractor or LexiconExtractor()
         self._rule: Rule = rule
+        self._max_statements = max_statements
         self._reliabilities = {
             expert.name: (reliabilities or {}).get(expert.name) or expert.reliability or Reliability()
             for expert in experts
@@ -203,9 +206,9 @@ class ExpertPanel:
                 for place, each in enumerate(own)
             ]
         )
-        asked, warnings = every[:MAX_STATEMENTS], []
-        if len(every) > MAX_STATEMENTS:
-            warnings.append(f"{len(every)} statements are made; {MAX_STATEMENTS} of them were checked.")
+        asked, warnings = every[: self._max_statements], []
+        if len(every) > self._max_statements:
+            warnings.append(f"{len(every)} statements are made; {self._max_statements} of them were checked.")
         inquiries = [
             StatementInquiry(
                 images=tuple(images),

@@ -96,7 +96,9 @@ class Evidence(WireModel):
     )
     phrase: str = Field(description="The object, by the name that the experts were asked for; or the statement.")
     mention: str = Field(description="The object or the statement, as the response words it.")
-    polarity: Polarity
+    polarity: Polarity = Field(
+        description="`affirmed`: it is said to be there, or to be so. `denied`: not to be there."
+    )
     count: int | None = Field(default=None, ge=0, description="How many the response claims, where it says so.")
     place: str | None = Field(
         default=None,
@@ -157,21 +159,29 @@ class Timings(WireModel):
 
 
 class Verdict(WireModel):
-    """The answer over both orders and all samples.
+    """The answer over both orders and all samples."""
 
-    `margin` = P(A) − P(B) in [−1, 1]; `confidence` = top probability × label mass in [0, 1]. `tie` and `abstained` have
-    `preferred` null; `abstained` has a `reason`, and null probabilities when nothing was parsed.
-    """
-
-    status: Status
-    reason: str | None = None
-    preferred: Response | None
-    probabilities: Probabilities | None
-    margin: float | None = Field(default=None, ge=-1, le=1)
-    confidence: float = Field(ge=0, le=1)
+    status: Status = Field(
+        description="`decided`; `tie`: neither is better by more than the tie margin; `abstained`: no verdict, see "
+        "`reason`."
+    )
+    reason: str | None = Field(default=None, description="Why the judge abstained, or was not asked.")
+    preferred: Response | None = Field(description="The better response; null unless decided.")
+    probabilities: Probabilities | None = Field(
+        description="How likely each response is the better one, over both orders; null when nothing was parsed."
+    )
+    margin: float | None = Field(default=None, ge=-1, le=1, description="P(A) − P(B).")
+    confidence: float = Field(ge=0, le=1, description="The larger probability × `label_mass`.")
     consistent: bool | None = Field(description="Both orders prefer the same response; null when one is unparsed.")
-    label_mass: float = Field(ge=0, le=1)
-    probability_source: ProbabilitySource
+    label_mass: float = Field(
+        ge=0,
+        le=1,
+        description="Probability put on legal labels at the verdict position, in the order where it is lower.",
+    )
+    probability_source: ProbabilitySource = Field(
+        description="`logprobs`: read at the verdict position. `votes`: shares of sampled verdicts, where the engine "
+        "gives no log-probabilities."
+    )
     calibration_temperature: float = Field(
         default=1.0,
         gt=0,
@@ -182,9 +192,14 @@ class Verdict(WireModel):
         description="What the experts' findings added to the log-odds of A (nats); null where they are no part of "
         "`probabilities`.",
     )
-    critique: str
-    readings: tuple[Reading, ...]
-    evidence: EvidencePair = EvidencePair()
+    critique: str = Field(
+        description="The first critique that argues for the preferred response, that of A first before that of B "
+        "first; empty in fast mode."
+    )
+    readings: tuple[Reading, ...] = Field(description="What the model wrote in each order, all samples.")
+    evidence: EvidencePair = Field(
+        default=EvidencePair(), description="What experts found of what each response claims."
+    )
     expert_conflict: bool = Field(
         default=False, description="The experts support the response that was not preferred clearly better."
     )

@@ -56,9 +56,9 @@ class JudgeFields(WireModel):
     )
     experts: ExpertUse | None = Field(
         default=None,
-        description="What vision experts are used for: `prompt` (the judge reads what they found), `combine` (it "
-        "does not, and their log-odds are added to the judge's), `evidence` (it only comes with the verdict), `off`. "
-        "Default: `GENRM_EXPERT_USE`; `off` where no experts are loaded.",
+        description="What vision experts are used for: `prompt` (the judge reads which objects they found), `combine` "
+        "(it does not, and the log-odds of objects and statements are added to the judge's), `evidence` (it only comes "
+        "with the verdict), `off`. Default: `GENRM_EXPERT_USE`; `off` where no experts are loaded.",
     )
     stream: bool = Field(
         default=False, description="Send the critique as server-sent events while it is written, the verdict last."
@@ -89,14 +89,15 @@ class VerifyRequest(VerifyFields, ImageFields):
 
 
 class VerifyResponse(WireModel):
-    """What the vision experts say about each object that a text claims."""
+    """What the vision experts say about each object that a text claims, and about its statements."""
 
     id: str = Field(description="The request's `id`, or a new one.")
     object: Literal["verification"] = "verification"
     created: int = Field(description="Seconds since 1970, UTC.")
     experts: tuple[str, ...] = Field(description="The experts that are loaded, as `name (model)`.")
     evidence: tuple[Evidence, ...] = Field(
-        description="One item per claimed object, then one per statement put to a checker, in the order of the text."
+        description="One item per claimed object, then, if a checker of statements is loaded, one per statement, in "
+        "the order of the text."
     )
     support: float | None = Field(
         ge=0, le=1, description="Expected share of the checked claims that are true; null if none was checked."

@@ -125,7 +125,7 @@ class Settings(BaseSettings):
     engine_url: str | None = Field(
         None,
         description="Base URL of an OpenAI-compatible server (vLLM, SGLang), e.g. `http://localhost:8001/v1`. "
-        "The model then runs there; device, dtype, attention and batch settings do not apply, and adapters are "
+        "The model then runs there; device, dtype, attention and batch settings do not apply to it, and adapters are "
         "refused: requests may name any model that the server lists.",
     )
     engine_api_key: SecretStr | None = Field(None, description="Bearer key for `GENRM_ENGINE_URL`. Never logged.")
@@ -137,12 +137,14 @@ class Settings(BaseSettings):
         "auto",
         description="Vision experts, separated by commas: `shipped`, `grounding-dino:MODEL`, `detector:MODEL`, "
         "`detectron2:CONFIG`, MODEL a folder or hub id; or `none`. `auto`: the shipped one beside the shipped judge. "
-        "`statements:MODEL`, or `statements:shipped`, has a vision-language model check whole sentences as well.",
+        "`statements:MODEL`, or `statements:shipped`, has a vision-language model of the Qwen2-VL family check whole "
+        "sentences as well. All run in this process, on `GENRM_DEVICE`.",
     )
     expert_use: ExpertUse = Field(
         "prompt",
-        description="What experts are for unless a request says otherwise: `prompt` (the judge reads what they found), "
-        "`combine` (it does not; their log-odds are added to its own), `evidence` (only the caller reads it), `off`.",
+        description="What experts are for unless a request says otherwise: `prompt` (the judge reads which objects "
+        "they found), `combine` (it does not; the log-odds of objects and statements are added to its own), `evidence` "
+        "(only the caller reads it), `off`.",
     )
     expert_rule: Literal["weighted", "any", "all"] = Field(
         "weighted",

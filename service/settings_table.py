@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> None:
 
 def _render_default(field: FieldInfo) -> str:
     value: Any = field.default
-    if value is None:
+    if value in (None, ""):
         return "–"
     return f"`{value:,}`" if isinstance(value, int) and value >= 10_000 else f"`{value}`"
 

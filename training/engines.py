@@ -1,5 +1,6 @@
 """The model that a job asks: in this process, or behind an OpenAI-compatible server."""
 
+import os
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -18,7 +19,10 @@ class EngineChoice(Section):
 
     model: str | None = Field(None, description="Folder or hub id; default: the shipped base.")
     adapter: str | None = Field(None, description="PEFT adapter of the model.")
-    url: str | None = Field(None, description="OpenAI-compatible server that runs the model, e.g. vLLM.")
+    url: str | None = Field(
+        None,
+        description="OpenAI-compatible server that runs the model, e.g. vLLM; its key is GENRM_ENGINE_API_KEY, if any.",
+    )
     max_batch_tokens: int = Field(32_768, ge=256, description="Tokens computed together; lower it for memory.")
     readings_per_second: float = Field(
         80.0, gt=0, description="Used by --dry-run only; the default is the pocket models' on two CPU cores."
@@ -54,7 +58,7 @@ def open_engine(choice: EngineChoice) -> Engine:
     if choice.url is not None:
         from genrm.engines.openai_server import OpenAIEngine
 
-        return OpenAIEngine(choice.url, choice.model)
+        return OpenAIEngine(choice.url, choice.model, api_key=os.environ.get("GENRM_ENGINE_API_KEY"))
     from genrm.engines.in_process import InProcessEngine
 
     return InProcessEngine(

@@ -197,7 +197,7 @@ def policy(
     ] = None,
     name: Annotated[str, typer.Option(help="What comparisons call this policy.")] = "after",
     images: Images = None,
-    model: Annotated[str | None, typer.Option(help="Model folder or hub id; default: the shipped base.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model folder or hub id; default: the shipped policy.")] = None,
     adapter: Adapter = None,
     engine_url: EngineUrl = None,
     expert: Expert = None,

@@ -17,8 +17,10 @@ _BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")
 
 @cache
 def cpu_has_bfloat16() -> bool:
-    """Whether this CPU has instructions for bfloat16, without which it is several times slower than float32."""
-    capabilities = torch.cpu.get_capabilities()
+    """Whether this CPU has instructions for bfloat16, without which it is several times slower than float32. An older
+    PyTorch cannot say; then it counts as without.
+    """
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name, False) for name in _BFLOAT16_INSTRUCTIONS)
 
 
@@ -28,7 +30,8 @@ class Muon(torch.optim.Muon):
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:  # noqa: ANN401 - torch's signature
         """One update of all parameters that have a gradient; returns what the closure returns."""
-        if cpu_has_bfloat16() or self.param_groups[0]["params"][0].device.type != "cpu":
+        devices = {parameter.device.type for group in self.param_groups for parameter in group["params"]}
+        if cpu_has_bfloat16() or devices != {"cpu"}:
             return super().step(closure)  # type: ignore[no-untyped-call] # torch's has no annotations
         loss = None
         if closure is not None:
@@ -48,9 +51,10 @@ class Muon(torch.optim.Muon):
         momentum: Tensor = state["momentum_buffer"]
         momentum.lerp_(gradient, 1 - group["momentum"])
         wanted = gradient.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum
-        update = orthogonalise(wanted, group["ns_coefficients"], group["ns_steps"], eps=group["eps"])
-        parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        parameter.add_(update, alpha=-_adjust_lr(group["lr"], group["adjust_lr_fn"], parameter.shape))
+        update = orthogonalise(wanted.float(), group["ns_coefficients"], group["ns_steps"], eps=group["eps"])
+        rate = float(group["lr"])
+        parameter.mul_(1 - rate * group["weight_decay"])
+        parameter.add_(update.to(parameter.dtype), alpha=-_adjust_lr(rate, group["adjust_lr_fn"], parameter.shape))
 
 
 def orthogonalise(matrix: Tensor, coefficients: tuple[float, float, float], num_steps: int, *, eps: float) -> Tensor:

@@ -5,7 +5,7 @@ read `/openapi.json`, from which this page is made.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -37,7 +37,7 @@ p {{ white-space: pre-line }}
 
 @router.get("/docs", response_class=HTMLResponse)
 async def show_documentation(request: Request) -> HTMLResponse:
-    """All routes with what they do, and the fields of their bodies."""
+    """All routes with what they do, their parameters, and the fields of what they take and give."""
     document = request.app.openapi()
     info = {name: _render_text(document["info"][name]) for name in ("title", "version", "description")}
     page = _PAGE.format(**info, routes="\n".join(_render_routes(document)))
@@ -49,18 +49,57 @@ def _render_routes(document: Mapping[str, Any]) -> Iterator[str]:
         for method, operation in operations.items():
             yield f"<h2><code>{method.upper()} {escape(path)}</code> – {_render_text(operation['summary'])}</h2>"
             yield f"<p>{_render_text(operation.get('description', ''))}</p>"
+            schemas = document.get("components", {}).get("schemas", {})
+            yield from _render_parameters(operation.get("parameters", ()))
             if body := operation.get("requestBody"):
-                schema = next(iter(body["content"].values()))["schema"]  # JSON, where there is JSON
-                name = schema.get("$ref", "").rpartition("/")[2]
-                yield from _render_fields(document["components"]["schemas"][name] if name else schema)
+                yield from _render_content("Takes", body["content"], schemas, sure="required")
+            for status, answer in operation["responses"].items():
+                if status.startswith("2"):
+                    yield from _render_content("Gives", answer.get("content", {}), schemas, sure="always")
 
 
-def _render_fields(schema: Mapping[str, Any]) -> Iterator[str]:
+def _render_parameters(parameters: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if parameters:
+        yield "<h3>Parameters</h3><dl>"
+        for each in parameters:
+            yield f"<dt><code>{escape(each['name'])}</code> ({escape(each['in'])})</dt>"
+            yield f"<dd>{_render_text(each.get('description', ''))}</dd>"
+        yield "</dl>"
+
+
+def _render_content(title: str, content: Mapping[str, Any], schemas: Mapping[str, Any], *, sure: str) -> Iterator[str]:
+    """The fields of a body, in JSON if that is one of its formats. sure: said of those that are never left out."""
+    formats: list[Mapping[str, Any]] = [content.get("application/json", {}), *content.values()]
+    schema: Mapping[str, Any] = next((each["schema"] for each in formats if "schema" in each), {})
+    names = _find_names(schema) if "properties" not in schema else []
+    for part in [schemas[name] for name in names] or [schema]:
+        if "properties" in part:
+            yield f"<h3>{title}</h3>"
+            yield from _render_fields(part, schemas, above=tuple(names), sure=sure)
+
+
+def _render_fields(
+    schema: Mapping[str, Any], schemas: Mapping[str, Any], *, above: tuple[str, ...], sure: str
+) -> Iterator[str]:
+    """The fields of an object, those of objects in it below them. above: names of the objects that it is in."""
     yield "<dl>"
     for name, field in schema["properties"].items():
-        needed = " (required)" if name in schema.get("required", ()) else ""
-        yield f"<dt><code>{escape(name)}</code>{needed}</dt><dd>{_render_text(field.get('description', ''))}</dd>"
+        note = f" ({sure})" if name in schema.get("required", ()) else ""
+        yield f"<dt><code>{escape(name)}</code>{note}</dt><dd>{_render_text(field.get('description', ''))}"
+        for inner in _find_names(field):
+            if inner not in above and "properties" in schemas[inner]:
+                yield from _render_fields(schemas[inner], schemas, above=(*above, inner), sure=sure)
+        yield "</dd>"
     yield "</dl>"
+
+
+def _find_names(schema: Mapping[str, Any]) -> list[str]:
+    """Names of the objects that a value may be, or a list of such values may hold."""
+    if "$ref" in schema:
+        return [schema["$ref"].rpartition("/")[2]]
+    parts = [*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("prefixItems", ())]
+    parts += [schema["items"]] if isinstance(schema.get("items"), Mapping) else []
+    return list(dict.fromkeys(name for part in parts for name in _find_names(part)))
 
 
 def _render_text(text: str) -> str:

@@ -36,7 +36,8 @@ async def verify(
         Literal["png"] | None, Query(description="`png`: answer with the first picture, boxes and claims drawn on it.")
     ] = None,
 ) -> Response:
-    """Say which objects a text claims or denies, and what vision experts found of each.
+    """Say which objects a text claims or denies, and what vision experts found of each; where a checker of statements
+    is loaded, how likely its sentences are as well.
 
     Send JSON with the image as a data URL, or a multipart form with the image as a file. An object that no expert knows
     is `unchecked`, never absent.

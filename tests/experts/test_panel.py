@@ -258,6 +258,15 @@ async def test_a_text_with_very_many_statements_has_the_rest_unchecked(picture: 
     assert found.warnings == ("67 statements are made; 64 of them were checked.",)
 
 
+async def test_a_job_may_have_all_statements_checked(picture: Image.Image) -> None:
+    text = " ".join(f"The sign says {number}." for number in range(MAX_STATEMENTS + 3))
+    panel = ExpertPanel([], checkers=[FakeChecker({f"The sign says {n}.": 0.9 for n in range(100)})], max_statements=99)
+    found = await panel.verify_text([picture], text)
+    panel.close()
+    assert {e.finding for e in found.evidence} == {"supported"}
+    assert found.warnings == ()
+
+
 async def test_exchanging_responses_with_very_many_statements_exchanges_the_evidence(picture: Image.Image) -> None:
     many = " ".join(f"The sign says {number}." for number in range(MAX_STATEMENTS + 3))
     checker = FakeChecker({"The mat is red.": 0.1, "The sign says 3.": 0.9})

@@ -7,7 +7,8 @@ import re
 import httpx
 import pytest
 
-from service.schemas import JudgeRequest
+from genrm.types import Evidence, Reading
+from service.schemas import JudgeRequest, JudgeResponse
 
 
 @pytest.fixture
@@ -33,5 +34,10 @@ async def test_the_page_names_every_route_and_every_field(page: str, client: htt
     for path, operations in (await client.get("/openapi.json")).json()["paths"].items():
         for method in operations:
             assert f"<code>{method.upper()} {path}</code>" in page
+    asked, answered = page.split("<h3>Takes</h3>", 1)[1].split("<h3>Gives</h3>", 1)
     for name in JudgeRequest.model_fields:
-        assert f"<dt><code>{name}</code>" in page
+        assert f"<dt><code>{name}</code>" in asked
+    for name in {*JudgeResponse.model_fields, *Evidence.model_fields, *Reading.model_fields}:
+        assert f"<dt><code>{name}</code>" in answered.split("<h2>")[0]
+    for name in ("Idempotency-Key", "X-Request-Timeout-Seconds", "annotated"):
+        assert f"<dt><code>{name}</code> (" in page

@@ -1,5 +1,7 @@
 """Muon in float32, for CPUs that would emulate bfloat16."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -45,6 +47,21 @@ def test_a_parameter_without_a_gradient_stays(monkeypatch: pytest.MonkeyPatch) -
     loss = Muon([still], lr=0.1).step(lambda: 7.0)
     assert loss == 7.0
     assert torch.equal(still.detach(), torch.ones(4, 4))
+
+
+def test_it_takes_what_the_one_of_torch_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group without parameters, a rate as a tensor, and weights in bfloat16, which stay what they are."""
+    moved = []
+    for has_bfloat16 in (False, True):
+        monkeypatch.setattr(muon, "cpu_has_bfloat16", lambda has=has_bfloat16: has)
+        matrix = nn.Parameter(torch.eye(8, dtype=torch.bfloat16))
+        matrix.grad = torch.randn(8, 8, generator=torch.Generator().manual_seed(2)).bfloat16()
+        groups: list[dict[str, Any]] = [{"params": []}, {"params": [matrix]}]
+        rate: Any = torch.tensor([0.1])  # torch's annotations do not say that it may be one
+        Muon(groups, lr=rate).step()
+        moved.append(matrix.detach())
+    assert moved[0].dtype == torch.bfloat16
+    torch.testing.assert_close(moved[0], moved[1], atol=0.01, rtol=0.05)
 
 
 def test_what_is_orthogonalised_stretches_nothing_by_much() -> None:

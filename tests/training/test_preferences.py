@@ -118,6 +118,8 @@ def test_statements_may_be_checked_without_any_detector() -> None:
     assert [member.name for member in panel.members] == ["statements"]
     panel.close()
     assert vl_genrm.open_panel(Experts(models=())) is None
+    with pytest.raises(ValueError, match="miss_rate and false_alarm_rate are of detectors"):
+        Experts(models=(), statements="shipped", miss_rate=0.1)
 
 
 async def test_without_experts_errors_are_taken_at_their_makers_word() -> None:

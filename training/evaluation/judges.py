@@ -6,6 +6,8 @@ that verdicts of two different ones are never mixed in one folder.
 
 import asyncio
 import hashlib
+import os
+import sys
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -85,11 +87,12 @@ class JudgeChoice:
 def open_judge(choice: JudgeChoice) -> PairJudge:
     """The judge that was chosen, not started yet. Loading a model in this process imports torch."""
     if choice.url is not None:
-        return RemoteJudge(choice.url)
+        return RemoteJudge(choice.url, api_key=os.environ.get("GENRM_API_KEY"))
     if choice.engine_url is not None:
         from genrm.engines.openai_server import OpenAIEngine
 
-        return LocalJudge(OpenAIEngine(choice.engine_url, choice.model), panel=_load_panel(choice))
+        engine_key = os.environ.get("GENRM_ENGINE_API_KEY")
+        return LocalJudge(OpenAIEngine(choice.engine_url, choice.model, api_key=engine_key), panel=_load_panel(choice))
     from genrm.engines.in_process import InProcessEngine
 
     model = choice.model or str(judge_folder())
@@ -150,11 +153,17 @@ class RemoteJudge:
     A busy service (429, 503) and a broken connection are tried again, waiting as long as `Retry-After` says, else
     backoff_seconds × 2^attempt, at most 30 s at a time and five minutes in all; with the same `Idempotency-Key`, so
     that what was judged before the connection broke is not judged again. How many requests run at once follows what
-    the service takes (`training.evaluation.pace`). transport: in place of the network, for tests.
+    the service takes (`training.evaluation.pace`). api_key: for a service that wants one. transport: in place of the
+    network, for tests. Raises EngineError for a URL or a key that cannot be sent.
     """
 
     def __init__(
-        self, url: str, *, backoff_seconds: float = 1.0, transport: "httpx.AsyncBaseTransport | None" = None
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        backoff_seconds: float = 1.0,
+        transport: "httpx.AsyncBaseTransport | None" = None,
     ) -> None:
         import httpx
 
@@ -162,9 +171,15 @@ class RemoteJudge:
 
         if not url.lower().startswith(("http://", "https://")):
             raise EngineError(f"The service's URL is {url!r}; give one such as http://127.0.0.1:8000.")
-        limits = httpx.Limits(max_connections=None)
+        key = (api_key or "").strip()
+        if not (key.isascii() and key.isprintable()):
+            raise EngineError("GENRM_API_KEY has characters that a header cannot carry; pass it as it was given out.")
         self._http = httpx.AsyncClient(
-            base_url=url, timeout=httpx.Timeout(600, connect=10), limits=limits, transport=transport
+            base_url=url,
+            headers={"Authorization": f"Bearer {key}"} if key else None,
+            timeout=httpx.Timeout(600, connect=10),
+            limits=httpx.Limits(max_connections=None),
+            transport=transport,
         )
         self._url, self._backoff_seconds, self._model = url, backoff_seconds, ""
         self._pace = Pace()
@@ -270,7 +285,7 @@ def _load_panel(choice: JudgeChoice) -> "ExpertPanel | None":
 
         checkers.append(LikelihoodChecker.load(choice.statements))
     expert = GroundingDino.load(choice.expert or str(expert_folder()))
-    return ExpertPanel([expert], checkers=checkers, timeout_seconds=120)
+    return ExpertPanel([expert], checkers=checkers, timeout_seconds=600, max_statements=sys.maxsize)
 
 
 def _checked(response: "httpx.Response", url: str) -> "httpx.Response":

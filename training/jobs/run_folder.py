@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from filelock import FileLock, Timeout
+from pydantic import ValidationError
 
 from genrm.errors import GenRMError
 from training.jobs.config import ConfigError, JobConfig, dump_config, flatten, parse_yaml, read_mapping
@@ -177,12 +178,25 @@ def wait_until_free(path: Path, *, on_wait: Callable[[], None]) -> None:
     lock.release()
 
 
+def _complete(written: Mapping[str, Any], config: JobConfig) -> Mapping[str, Any]:
+    """A written configuration with defaults for keys that came after it; as it is if it is not valid any more."""
+    try:
+        return _dump(type(config).model_validate(written))
+    except ValidationError:
+        return written
+
+
+def _dump(config: JobConfig) -> dict[str, Any]:
+    dumped: dict[str, Any] = parse_yaml(dump_config(config))
+    return dumped
+
+
 def refuse_other_config(path: Path, config: JobConfig) -> None:
     """Raise ConfigChangedError if a run folder holds work that was done with another configuration."""
     file = path / CONFIG
     if not file.exists() or all(child.name in (LOCK, CONFIG, ENVIRONMENT) for child in path.iterdir()):
         return
-    old, new, absent = flatten(read_mapping(file)), flatten(parse_yaml(dump_config(config))), "not set"
+    old, new, absent = flatten(_complete(read_mapping(file), config)), flatten(_dump(config)), "not set"
     changed = [
         f"{key} was {old.get(key, absent)!r} and is now {new.get(key, absent)!r}"
         for key in sorted({*old, *new})

@@ -60,7 +60,9 @@ class JudgeSection(Section):
     engine_url: str | None = Field(None, description="OpenAI-compatible server that runs the model.")
     expert: str | None = Field(None, description="Grounding DINO folder or hub id; default: the shipped one.")
     statements: str | None = Field(
-        None, description="Folder or hub id of a model that checks statements, or shipped; none by default."
+        None,
+        min_length=1,
+        description="Folder or hub id of a model that checks statements, or shipped; none by default.",
     )
 
 

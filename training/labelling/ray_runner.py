@@ -132,7 +132,7 @@ def label_on_ray(
     """
     with open_cluster(options.address):
         nodes = list_nodes()
-        loads_model = config.judge.url is None and config.judge.engine_url is None
+        loads_model = config.judge.url is None and (config.judge.engine_url is None or config.experts != "off")
         demand = choose_demand(options, nodes, loads_model=loads_model)
         num_fitting = count_fitting(demand, nodes)
         num_actors = min(options.actors or num_fitting, len(todo))

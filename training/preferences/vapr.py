@@ -317,7 +317,10 @@ def _plan(config: VaprConfig) -> Plan:
                 seconds=0.02 * num_pairs * config.is_checked,
             ),
         ),
-        notes=("Tokens and time are of one attempt per pair; refused edits cost as much again.",),
+        notes=(
+            "Tokens and time are of one attempt per pair; refused edits cost as much again.",
+            *config.experts.plan_notes,
+        ),
     )
 
 

@@ -16,14 +16,15 @@ import asyncio
 import io
 import json
 import random
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from PIL.Image import Image
-from pydantic import Field
+from pydantic import Field, model_validator
 from tqdm import tqdm
 
 from experts.contract import Expert
@@ -75,6 +76,7 @@ class Experts(Section):
     )
     statements: str | None = Field(
         None,
+        min_length=1,
         description="Folder or hub id of a model that checks what detectors cannot, whole sentences, or shipped.",
     )
     miss_rate: float = Field(0.0, ge=0, le=1, description="Injected misses, for studies of noisy experts.")
@@ -84,6 +86,17 @@ class Experts(Section):
     def are_asked(self) -> bool:
         """Whether there are any."""
         return bool(self.models) or self.statements is not None
+
+    @property
+    def plan_notes(self) -> tuple[str, ...]:
+        """What a plan does not know about them."""
+        return () if self.statements is None else ("What reading statements takes depends on that model: not counted.",)
+
+    @model_validator(mode="after")
+    def _check_noise(self) -> Self:
+        if not self.models and (self.miss_rate or self.false_alarm_rate):
+            raise ValueError("miss_rate and false_alarm_rate are of detectors, and models names none")
+        return self
 
 
 class PreferenceConfig(JobConfig):
@@ -264,7 +277,8 @@ def run(config: PreferenceConfig, folder: RunFolder) -> None:
         counted = ", ".join(f"{name}: {number:,}" for name, number in sorted(fates.items()) if number)
         raise NoPairsError(
             f"No pair was made of {len(examples):,} rows ({counted}). Look at the fate that most met: images and "
-            "references that are missing, or experts that do not know the objects (experts.models)."
+            "references that are missing, experts that do not know the objects (experts.models), or a checker that "
+            "does not believe the references (experts.statements)."
         )
     write_card(folder, dict(fates), seed=config.seed)
 
@@ -328,7 +342,8 @@ def open_panel(experts: Experts, *, seed: int = 0) -> ExpertPanel | None:
         from experts.likelihood_checker import LikelihoodChecker
 
         checkers.append(LikelihoodChecker.load(experts.statements))
-    return ExpertPanel(opened, checkers=checkers, timeout_seconds=600)
+    # Nobody waits for an answer, and a pair that was not fully examined is lost: no limit that a slow machine meets.
+    return ExpertPanel(opened, checkers=checkers, timeout_seconds=3600, max_statements=sys.maxsize)
 
 
 def _shard(start: int) -> str:
@@ -391,9 +406,11 @@ def _plan(config: PreferenceConfig) -> Plan:
                 name="shards",
                 detail=detail,
                 num_tokens=num_answers * (config.sampled.max_tokens + 300),
-                seconds=num_answers / config.engine.readings_per_second + _SECONDS_PER_ROW * num_rows,
+                seconds=num_answers / config.engine.readings_per_second
+                + _SECONDS_PER_ROW * num_rows * config.experts.are_asked,
             ),
-        )
+        ),
+        notes=config.experts.plan_notes,
     )
 
 

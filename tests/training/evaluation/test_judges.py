@@ -122,6 +122,23 @@ async def test_a_refused_row_is_told_from_a_refused_run(answer: httpx.Response, 
         await judge.judge(PAIR, OPTIONS)
 
 
+async def test_a_service_that_wants_a_key_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json={"data": [{"id": "j"}]})
+
+    for key in (None, "secret-of-alice\n"):
+        judge = RemoteJudge("http://service", api_key=key, transport=httpx.MockTransport(answer))
+        await judge.start()
+        await judge.close()
+    assert [request.headers.get("Authorization") for request in asked] == [None, "Bearer secret-of-alice"]
+    monkeypatch.setenv("GENRM_API_KEY", "schlüssel")
+    with pytest.raises(EngineError, match="GENRM_API_KEY has characters"):
+        open_judge(JudgeChoice(url="http://service"))
+
+
 def test_options_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(ValueError, match="--model, --adapter has no effect on a running service"):
         JudgeChoice(url="http://service", model="m", adapter="a")

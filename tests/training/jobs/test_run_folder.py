@@ -64,6 +64,17 @@ def test_work_is_not_continued_with_other_settings(tmp_path: Path) -> None:
     open_folder(tmp_path).close()
 
 
+def test_a_folder_from_before_a_setting_existed_goes_on_with_its_default(tmp_path: Path) -> None:
+    with open_folder(tmp_path / "run") as run:
+        run.mark_done("first")
+    file = tmp_path / "run" / "config.yaml"
+    file.write_text(yaml.safe_dump({"output": str(tmp_path / "run"), "seed": 0, "lora": {}}))
+    open_folder(tmp_path / "run").close()
+    file.write_text(yaml.safe_dump({"output": str(tmp_path / "run"), "seed": 0, "lora": {}}))
+    with pytest.raises(ConfigChangedError, match=r"lora\.rank was 8 and is now 16"):
+        open_folder(tmp_path / "run", lora={"rank": 16})
+
+
 def test_a_section_that_was_closed_since_is_a_change(tmp_path: Path) -> None:
     with open_folder(tmp_path) as folder:
         folder.mark_done("sample")
