@@ -31,8 +31,13 @@ EVIDENCE_LEAD = "Object detectors, which can be wrong, report "
 MAX_SIGHTINGS, MAX_PLACES = 24, 8
 """Objects in one line of evidence, and places named per object: the line is read in every prompt, so it stays short."""
 
-_CONTROL = re.compile(
-    r"<\|[^<>|]{1,64}\|>|</?(?:image|img|video|audio|s|pad|unk|bos|eos|think|tool_call)(?:\s[^<>]{0,64})?/?>",
+_NAMED = (
+    "image|img|video|audio|s|pad|unk|bos|eos|think|tool_call|start_of_turn|end_of_turn|start_of_image|end_of_image|"
+    "image_soft_token|img_context|end_of_utterance|fake_token_around_image|global-img|row_\\d+_col_\\d+"
+)
+_CONTROL = re.compile(  # of Qwen, Llama, Phi, GLM; DeepSeek; Gemma, InternVL, Idefics and SmolVLM; Mistral and Pixtral
+    rf"<\|[^<>|]{{1,64}}\|>|<｜[^<>｜]{{1,64}}｜>|</?(?:{_NAMED})(?:\s[^<>]{{0,64}})?/?>|"
+    r"\[/?(?:INST|IMG|IMG_BREAK|IMG_END|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]",
     re.IGNORECASE,
 )
 _QUOTED_VERDICT = re.compile(  # with what `genrm.parsing` allows around the colon
@@ -46,7 +51,7 @@ _FORGED_PART = re.compile(  # at the beginning of a line, behind no more than ma
     re.IGNORECASE,
 )
 _MAX_PASSES = 4
-_MARKUP = str.maketrans("", "", "<>:")
+_MARKUP = str.maketrans("", "", "<>[]:")
 _ROWS, _COLUMNS = ("upper", "middle", "lower"), ("left", "center", "right")
 PLACES = tuple(f"{row} {column}" for row in _ROWS for column in _COLUMNS)
 """The ninths of an image, as evidence names them."""
@@ -59,7 +64,7 @@ def neutralise(text: str) -> str:
     Control markers, quoted verdicts ("Verdict:" with a label behind it, if there is one) and, at the beginning of a
     line but the first, the names of the prompt's parts ("Second response:") are taken out, again until none is left,
     since taking one out may join the halves of another. What is nested so deep that a few passes do not reach its end
-    loses all angle brackets, colons and line breaks. Any other text comes back unchanged, outer white space stripped.
+    loses all brackets, colons and line breaks. Any other text comes back unchanged, outer white space stripped.
     """
     for _ in range(_MAX_PASSES):
         shown = _FORGED_PART.sub(r"\1", _QUOTED_VERDICT.sub("", _CONTROL.sub("", text))).strip()

@@ -16,6 +16,7 @@ from service.deadline import HEADER, Deadline, choose_timeout
 from service.errors import RefusalError
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
+from service.pixel_budget import PixelBudget, PixelShare
 from service.remote_image import ImageFetcher
 from service.request_record import get_record
 from service.settings import Settings
@@ -34,6 +35,12 @@ def _get_lifecycle(request: Request) -> Lifecycle:
 def _get_metrics(request: Request) -> Metrics:
     metrics: Metrics = request.app.state.metrics
     return metrics
+
+
+async def _open_share(request: Request) -> AsyncIterator[PixelShare]:
+    budget: PixelBudget = request.app.state.pixel_budget
+    with budget.open() as share:
+        yield share
 
 
 def _get_fetcher(request: Request) -> ImageFetcher:
@@ -69,6 +76,8 @@ AppSettings = Annotated[Settings, Depends(_get_settings)]
 AppLifecycle = Annotated[Lifecycle, Depends(_get_lifecycle)]
 AppMetrics = Annotated[Metrics, Depends(_get_metrics)]
 AppFetcher = Annotated[ImageFetcher, Depends(_get_fetcher)]
+RequestPixels = Annotated[PixelShare, Depends(_open_share)]
+"""The decoded pixels that a request holds until its answer is sent, streams to their end."""
 AppAdmission = Annotated[Admission, Depends(_get_admission)]
 """For a request of several judgements, which admits those beyond its first when it knows their number."""
 

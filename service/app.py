@@ -29,6 +29,7 @@ from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.observation import count_waiting
 from service.openapi import install_schema
+from service.pixel_budget import PixelBudget
 from service.playground.mount import (
     PATH,
     UPLOAD_PATH,
@@ -100,6 +101,7 @@ def create_app(
     app.state.tracer = tracer
     app.state.fetcher = fetcher or build_fetcher(settings)
     app.state.admission = _build_admission(settings)
+    app.state.pixel_budget = PixelBudget(settings.max_waiting_pixels)
     app.state.lifecycle = lifecycle = Lifecycle(
         settings, lambda: build(settings, series), lambda: build_experts(settings, series)
     )

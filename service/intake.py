@@ -19,6 +19,7 @@ from genrm.errors import InvalidImageError
 from genrm.image_header import read_header
 from genrm.media import ImageLimits, decode_image
 from service.errors import RefusalError, describe_failure
+from service.pixel_budget import PixelShare
 from service.remote_image import ImageFetcher, RemoteImage
 from service.remote_url import is_remote
 from service.validation import shorten
@@ -41,12 +42,17 @@ class Picture:
 
 
 async def decode_pictures(
-    pictures: Sequence[Picture], *, limits: ImageLimits, fetcher: ImageFetcher | None = None
+    pictures: Sequence[Picture],
+    *,
+    limits: ImageLimits,
+    fetcher: ImageFetcher | None = None,
+    share: PixelShare | None = None,
 ) -> tuple[Image, ...]:
     """All pictures, decoded, upright and without alpha, in the order given.
 
-    fetcher: gets those that are remote URLs; None fetches nothing. Raises RefusalError with the field at fault: no
-    picture, too many, a remote URL that is not allowed or not to be had, broken base64, over a limit, or not an image.
+    fetcher: gets those that are remote URLs; None fetches nothing. share: takes their pixels before they are decoded;
+    None is without limit. Raises RefusalError with the field at fault: no picture, too many, a remote URL that is not
+    allowed or not to be had, broken base64, over a limit, or not an image; and without one if others hold too much.
     """
     if not pictures:
         raise RefusalError(
@@ -66,10 +72,12 @@ async def decode_pictures(
     remote = [each for each in found if isinstance(each, RemoteImage)]
     fetched = iter(await fetcher.fetch_all(remote, limits) if remote and fetcher else ())
     files = [each if isinstance(each, bytes) else next(fetched) for each in found]
-    return await asyncio.to_thread(_decode_all, pictures, files, limits)
+    return await asyncio.to_thread(_decode_all, pictures, files, limits, share)
 
 
-def _decode_all(pictures: Sequence[Picture], files: Sequence[bytes], limits: ImageLimits) -> tuple[Image, ...]:
+def _decode_all(
+    pictures: Sequence[Picture], files: Sequence[bytes], limits: ImageLimits, share: PixelShare | None
+) -> tuple[Image, ...]:
     num_pixels = sum(_count_pixels(picture, data, limits) for picture, data in zip(pictures, files, strict=True))
     if num_pixels > _MAX_TOTAL_PIXELS_FACTOR * limits.max_image_pixels:
         raise RefusalError(
@@ -79,6 +87,8 @@ def _decode_all(pictures: Sequence[Picture], files: Sequence[bytes], limits: Ima
             "of one image. Resize them, send fewer, or raise GENRM_MAX_IMAGE_PIXELS.",
             param="images",
         )
+    if share is not None:
+        share.take(num_pixels)
     return tuple(_decode(picture, data, limits) for picture, data in zip(pictures, files, strict=True))
 
 

@@ -203,6 +203,12 @@ class Settings(BaseSettings):
         description="Largest image, width × height, read from its header before any pixel is decoded; all images of a "
         "request together may have twice as many. Above: 413.",
     )
+    max_waiting_pixels: int = Field(
+        500_000_000,
+        ge=1,
+        description="Pixels of decoded images that all requests hold together, three bytes each, from before they wait "
+        "until they are answered; batches aside. Above: 503.",
+    )
     min_image_side_pixels: int = Field(
         _LIMITS.min_image_side_pixels, ge=1, description="Shortest side that an image may have, in pixels."
     )

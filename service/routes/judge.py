@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from service.access import ADMITTED, AppFetcher, AppLifecycle, AppMetrics, AppSettings, RequestDeadline
+from service.access import ADMITTED, AppFetcher, AppLifecycle, AppMetrics, AppSettings, RequestDeadline, RequestPixels
 from service.connection import run_while_connected
 from service.incoming import read_judge_request
 from service.intake import decode_pictures
@@ -29,6 +29,7 @@ async def judge(
     settings: AppSettings,
     metrics: AppMetrics,
     fetcher: AppFetcher,
+    pixels: RequestPixels,
     deadline: RequestDeadline,
 ) -> Response:
     """Say which of two responses to a question about an image is better, with a critique and a probability.
@@ -48,7 +49,13 @@ async def judge(
     with record.measure("media") as media:
         async with deadline.enforce():
             images = await run_while_connected(
-                request.receive, decode_pictures(incoming.pictures, limits=settings.image_limits, fetcher=fetcher)
+                request.receive,
+                decode_pictures(
+                    incoming.pictures,
+                    limits=settings.image_limits,
+                    fetcher=fetcher,
+                    share=pixels,
+                ),
             )
     judging = Judging(
         judge=ready_judge,

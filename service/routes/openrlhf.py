@@ -9,7 +9,16 @@ from starlette.responses import Response
 from genrm.evidence import ExpertUse
 from genrm.ranking import StrategyChoice
 from genrm.types import Mode
-from service.access import ADMITTED, AppAdmission, AppFetcher, AppLifecycle, AppMetrics, AppSettings, RequestDeadline
+from service.access import (
+    ADMITTED,
+    AppAdmission,
+    AppFetcher,
+    AppLifecycle,
+    AppMetrics,
+    AppSettings,
+    RequestDeadline,
+    RequestPixels,
+)
 from service.connection import run_while_connected
 from service.incoming import read_reward_request
 from service.intake import decode_pictures
@@ -39,6 +48,7 @@ async def reward_openrlhf(
     metrics: AppMetrics,
     admission: AppAdmission,
     fetcher: AppFetcher,
+    pixels: RequestPixels,
     deadline: RequestDeadline,
     strategy: Annotated[StrategyChoice, Query(description="Which pairs are judged, as in a ranking.")] = "auto",
     mode: Annotated[Mode, Query(description="As in a judgement.")] = "critique",
@@ -63,7 +73,9 @@ async def reward_openrlhf(
 
     async def rank(group: Group) -> RerankResponse:
         with record.measure("media") as media:
-            images = await decode_pictures(group.rows[0].pictures, limits=settings.image_limits, fetcher=fetcher)
+            images = await decode_pictures(
+                group.rows[0].pictures, limits=settings.image_limits, fetcher=fetcher, share=pixels
+            )
         return await run_ranking(
             judge,
             RerankRequest.model_validate(

@@ -4,7 +4,16 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from genrm.best_of_n import count_most_at_once
-from service.access import ADMITTED, AppAdmission, AppFetcher, AppLifecycle, AppMetrics, AppSettings, RequestDeadline
+from service.access import (
+    ADMITTED,
+    AppAdmission,
+    AppFetcher,
+    AppLifecycle,
+    AppMetrics,
+    AppSettings,
+    RequestDeadline,
+    RequestPixels,
+)
 from service.connection import run_while_connected
 from service.incoming import read_rerank_request
 from service.intake import decode_pictures
@@ -32,6 +41,7 @@ async def rerank(
     settings: AppSettings,
     metrics: AppMetrics,
     fetcher: AppFetcher,
+    pixels: RequestPixels,
     admission: AppAdmission,
     deadline: RequestDeadline,
 ) -> Response:
@@ -54,7 +64,13 @@ async def rerank(
         with record.measure("media") as media:
             async with deadline.enforce():
                 images = await run_while_connected(
-                    request.receive, decode_pictures(pictures, limits=settings.image_limits, fetcher=fetcher)
+                    request.receive,
+                    decode_pictures(
+                        pictures,
+                        limits=settings.image_limits,
+                        fetcher=fetcher,
+                        share=pixels,
+                    ),
                 )
         async with deadline.enforce():
             ranking = await run_while_connected(

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from service.access import ADMITTED, AppFetcher, AppLifecycle, AppSettings, RequestDeadline
+from service.access import ADMITTED, AppFetcher, AppLifecycle, AppSettings, RequestDeadline, RequestPixels
 from service.connection import run_while_connected
 from service.incoming import read_verify_request
 from service.intake import decode_pictures
@@ -31,6 +31,7 @@ async def verify(
     lifecycle: AppLifecycle,
     settings: AppSettings,
     fetcher: AppFetcher,
+    pixels: RequestPixels,
     deadline: RequestDeadline,
     annotated: Annotated[
         Literal["png"] | None, Query(description="`png`: answer with the first picture, boxes and claims drawn on it.")
@@ -48,7 +49,13 @@ async def verify(
         incoming = await read_verify_request(request, settings)
         with record.measure("media") as media:
             images = await run_while_connected(
-                request.receive, decode_pictures(incoming.pictures, limits=settings.image_limits, fetcher=fetcher)
+                request.receive,
+                decode_pictures(
+                    incoming.pictures,
+                    limits=settings.image_limits,
+                    fetcher=fetcher,
+                    share=pixels,
+                ),
             )
         with record.measure("experts"):
             found = await run_while_connected(request.receive, run_verification(panel, images, incoming.fields))

@@ -21,6 +21,13 @@ CONTROL_MARKERS = (
     "</s>",
     "<bos>",
     "</think>",
+    "<start_of_turn>",
+    "<IMG_CONTEXT>",
+    "<row_1_col_12>",
+    "<｜User｜>",
+    "[INST]",
+    "[/INST]",
+    "[IMG_BREAK]",
 )
 PART_NAMES = ("First response:", "Second response:", "Question:", EVIDENCE_LEAD)
 HOSTILE = st.lists(
@@ -31,6 +38,8 @@ HOSTILE = st.lists(
             "\n",
             "<",
             "|>",
+            "[",
+            "]",
             "Verdict:",
             "verdict :",
             "VERDICT\n:",
