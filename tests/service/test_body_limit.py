@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import httpx
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.body_limit import BodyLimit
+from service.errors import RefusalError
 
 if TYPE_CHECKING:
+    from starlette.types import Message, Receive, Scope, Send
+
     from tests.service.conftest import MakeBody, MakeImage, OpenApp, Serve
 
 JSON = {"Content-Type": "application/json"}
@@ -84,3 +93,34 @@ def test_a_client_that_is_still_sending_gets_to_read_the_refusal(serve: Serve) -
     with serve(max_body_bytes=1_000_000) as live:
         response = httpx.post(f"{live.url}/v1/judge", content=b" " * 3_000_000, headers=JSON, timeout=60)
     assert (response.status_code, response.json()["error"]["code"]) == (413, "body_too_large")
+
+
+async def test_a_body_that_stops_coming_is_not_waited_for_and_a_slow_one_is() -> None:
+    async def read(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response(await Request(scope, receive).body())(scope, receive, send)
+        assert (await receive())["type"] == "http.disconnect"  # which may take as long as it likes
+
+    def send_with_pauses(*pauses: float) -> Callable[[], Awaitable[Message]]:
+        left = list(pauses)
+
+        async def receive() -> Message:
+            if not left:
+                await asyncio.sleep(0.3)
+                return {"type": "http.disconnect"}
+            await asyncio.sleep(left.pop(0))
+            return {"type": "http.request", "body": b"x", "more_body": bool(left)}
+
+        return receive
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    limit = BodyLimit(read, 100, silence_seconds=0.2)
+    scope = {"type": "http", "path": "/", "headers": [], "method": "POST"}
+    await limit(scope, send_with_pauses(0.1, 0.1, 0.1), send)
+    assert sent[-1]["body"] == b"xxx"
+    with pytest.raises(RefusalError, match=r"Nothing came for 0\.2 s") as refusal:
+        await limit(scope, send_with_pauses(0.0, 60.0), send)
+    assert refusal.value.code == "deadline_exceeded"
