@@ -7,6 +7,7 @@ Ours: no tagger or parser is needed, so that a deployment without further models
 measured in tests/experts/test_claims_on_sentences.py.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -50,7 +51,7 @@ class Claim:
 class ClaimExtractor(Protocol):
     """A way to read claims off a text.
 
-    Asynchronous, because one way asks a language model; the others compute for milliseconds and never wait.
+    Asynchronous, because one way asks a language model, and the others compute for up to a second.
     """
 
     async def extract(self, text: str) -> tuple[Claim, ...]:
@@ -66,8 +67,8 @@ class LexiconExtractor:
         self._lexicon = lexicon
 
     async def extract(self, text: str) -> tuple[Claim, ...]:
-        """See `extract_claims`."""
-        return extract_claims(text, self._lexicon)
+        """See `extract_claims`. A thread does it: a long text takes half a second, and the event loop serves others."""
+        return await asyncio.to_thread(extract_claims, text, self._lexicon)
 
 
 def extract_claims(text: str, lexicon: Lexicon | None = None) -> tuple[Claim, ...]:

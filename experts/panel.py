@@ -114,8 +114,12 @@ class ExpertPanel:
             (await self._extract(comparison.response_a), await self._extract(comparison.response_b))
             for comparison in comparisons
         ]
+        asked = {  # once per question and in a thread, since it may be as long as a text
+            question: await asyncio.to_thread(find_mentions, question)
+            for question in dict.fromkeys(comparison.question for comparison in comparisons)
+        }
         named = [
-            {*(claim.name for claim in (*a, *b)), *find_mentions(comparison.question)}
+            {*(claim.name for claim in (*a, *b)), *asked[comparison.question]}
             for comparison, ((a, _), (b, _)) in zip(comparisons, read, strict=True)
         ]
         checks, warnings = await self._check(images, sorted({name for names in named for name in names}))

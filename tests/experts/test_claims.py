@@ -1,13 +1,16 @@
 """What a text claims: the rules one by one, on sentences short enough to see why."""
 
+import threading
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experts import claims
 from experts.claim_extractors import english
 from experts.claim_extractors.tokens import MAX_SENTENCE_TOKENS, split_sentences
 from experts.claims import Claim, LexiconExtractor, extract_claims, find_mentions
-from experts.lexicon import default_lexicon
+from experts.lexicon import Lexicon, default_lexicon
 
 
 def say(text: str) -> list[str]:
@@ -326,6 +329,21 @@ def test_mentions_of_a_question_are_found_whatever_it_asks() -> None:
 
 async def test_the_default_extractor_reads_as_the_function_does() -> None:
     assert await LexiconExtractor().extract("No dog.") == extract_claims("No dog.")
+
+
+async def test_the_default_extractor_reads_in_a_thread_while_the_event_loop_serves_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    readers: list[int] = []
+
+    def read(text: str, lexicon: Lexicon | None = None) -> tuple[Claim, ...]:
+        readers.append(threading.get_ident())
+        return extract_claims(text, lexicon)
+
+    monkeypatch.setattr(claims, "extract_claims", read)
+    await LexiconExtractor().extract("No dog.")
+    assert len(readers) == 1
+    assert threading.get_ident() not in readers
 
 
 @given(st.text())

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import pytest
 from PIL import Image
 
+from experts import panel as panel_module
+from experts.claims import find_mentions
 from experts.contract import Inquiry, StatementInquiry
 from experts.fake import FakeChecker, FakeExpert
 from experts.lexicon import default_lexicon
@@ -67,6 +69,24 @@ async def test_comparisons_about_the_same_images_are_examined_with_one_look(pict
     panel.close()
     assert [e.evidence for e in together] == [e.evidence for e in apart]
     assert [e.sightings for e in together] == [e.sightings for e in apart]
+
+
+async def test_the_question_of_several_comparisons_is_read_once_and_in_a_thread(
+    picture: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[tuple[str, bool]] = []
+
+    def read(text: str) -> tuple[str, ...]:
+        reads.append((text, threading.current_thread() is threading.main_thread()))
+        return find_mentions(text)
+
+    monkeypatch.setattr(panel_module, "find_mentions", read)
+    panel = ExpertPanel([FakeExpert({"dog": 2})])
+    given = [comparison(picture, "Here.", f"At {number}.", "Where is the dog?") for number in range(3)]
+    found = await panel.examine_all([*given, comparison(picture, "Here.", "There.", "Where is the cat?")])
+    panel.close()
+    assert reads == [("Where is the dog?", False), ("Where is the cat?", False)]
+    assert [[s.phrase for s in each.sightings] for each in found] == [["dog"], ["dog"], ["dog"], ["cat"]]
 
 
 async def test_a_phrase_outside_every_vocabulary_is_unchecked(picture: Image.Image) -> None:
