@@ -92,9 +92,7 @@ async def rank_candidates(
     candidates: at least one. budget: most judgements. Raises what `Judge.judge` raises, with `documents[i]` as the
     field of candidate i, and InvalidComparisonError for a budget that is too small.
     """
-    judge.check_text(question, name="The question", param="query")
-    for index, text in enumerate(candidates):
-        judge.check_text(text, name=f"Candidate {index}", param=f"documents[{index}]")
+    check_candidates(judge, question, candidates)
     if not images:
         raise InvalidComparisonError("The question has no image; at least one is needed. Send one.", param="query")
     numbers = _number_texts(candidates)
@@ -131,10 +129,20 @@ async def rank_candidates(
     )
 
 
+def check_candidates(judge: Judge, question: str, candidates: Sequence[str]) -> None:
+    """Refuse texts that cannot be judged, before anything is spent on them. Raises as `rank_candidates` does."""
+    judge.check_text(question, name="The question", param="query")
+    for index, text in enumerate(candidates):
+        judge.check_text(text, name=f"Candidate {index}", param=f"documents[{index}]")
+
+
 def count_most_at_once(
     candidates: Sequence[str], *, strategy: StrategyChoice = "auto", budget: int | None = None
 ) -> int:
-    """How many judgements of such a ranking the engine is given at once, at most. Raises as `rank_candidates` does."""
+    """How many judgements of such a ranking the engine is given at once, at most.
+
+    candidates: checked, since they are read whole. Raises InvalidComparisonError for a budget that is too small.
+    """
     num_different = len(set(_number_texts(candidates)))
     return min(
         count_judgements(num_different, strategy=strategy, budget=budget),

@@ -57,7 +57,10 @@ PLACES = tuple(f"{row} {column}" for row in _ROWS for column in _COLUMNS)
 """The ninths of an image, as evidence names them."""
 
 
-@lru_cache(maxsize=256)  # a text is asked for by the check of the input and by all prompts of a ranking that hold it
+_MAX_KEPT_TEXTS, _MAX_KEPT_CHARACTERS = 256, 20_000
+"""Neutralised texts that are kept, and the longest of them: many long ones would fill the memory."""
+
+
 def neutralise(text: str) -> str:
     """Candidate text that can be shown to a model without being read as markup, as a verdict or as part of the prompt.
 
@@ -66,12 +69,21 @@ def neutralise(text: str) -> str:
     since taking one out may join the halves of another. What is nested so deep that a few passes do not reach its end
     loses all brackets, colons and line breaks. Any other text comes back unchanged, outer white space stripped.
     """
+    return _neutralise_once(text) if len(text) <= _MAX_KEPT_CHARACTERS else _neutralise(text)
+
+
+def _neutralise(text: str) -> str:
     for _ in range(_MAX_PASSES):
         shown = _FORGED_PART.sub(r"\1", _QUOTED_VERDICT.sub("", _CONTROL.sub("", text))).strip()
         if shown == text:
             return shown
         text = shown
     return " ".join(text.translate(_MARKUP).splitlines()).strip()
+
+
+@lru_cache(maxsize=_MAX_KEPT_TEXTS)  # the check of the input and all prompts of a ranking that hold a text ask for it
+def _neutralise_once(text: str) -> str:
+    return _neutralise(text)
 
 
 def render_sightings(sightings: Sequence[Sighting]) -> str:

@@ -6,6 +6,7 @@ It takes no place among the requests that wait: `service.batches.turns` says whe
 import asyncio
 import time
 
+from genrm.best_of_n import check_candidates
 from service.batches.schemas import Endpoint
 from service.deadline import Deadline
 from service.errors import RefusalError, describe_failure
@@ -86,6 +87,7 @@ class LineRunner:
         judge = await self._lifecycle.choose_judge(fields.model)
         require_experts(fields.experts, judge)
         pictures = collect_pictures(fields)
+        check_candidates(judge, fields.query.text, [document.text for document in fields.documents])
         with record.measure("media") as media:
             images = await decode_pictures(pictures, limits=self._settings.image_limits, fetcher=self._fetcher)
         ranking = await run_ranking(

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from genrm.best_of_n import count_most_at_once
+from genrm.best_of_n import check_candidates, count_most_at_once
 from service.access import (
     ADMITTED,
     AppAdmission,
@@ -59,6 +59,7 @@ async def rerank(
     pictures = collect_pictures(fields)
     record = get_record(request)
     texts = [document.text for document in fields.documents]
+    check_candidates(judge, fields.query.text, texts)
     most_at_once = count_most_at_once(texts, strategy=fields.strategy, budget=fields.budget)
     with admission.admit(max(0, most_at_once - 1)):  # one is admitted already
         with record.measure("media") as media:

@@ -136,7 +136,7 @@ def test_a_hostile_text_is_read_only_a_few_times(text: str, monkeypatch: pytest.
             return self.pattern.sub(replacement, text)
 
     monkeypatch.setattr("genrm.prompts._CONTROL", CountingPattern(prompts._CONTROL))
-    shown = neutralise.__wrapped__(text)
+    shown = prompts._neutralise(text)
     assert len(reads) <= 4
     assert neutralise(shown) == shown
     assert "<s>" not in shown
@@ -144,13 +144,21 @@ def test_a_hostile_text_is_read_only_a_few_times(text: str, monkeypatch: pytest.
 
 
 def test_the_check_of_a_text_and_both_prompts_neutralise_it_once() -> None:
-    neutralise.cache_clear()
+    prompts._neutralise_once.cache_clear()
     comparison = comparison_of("Two cats.", "One dog.")
     for text in (comparison.question, comparison.response_a, comparison.response_b):
         neutralise(text)
     for first in ("A", "B"):
         render_prompt(comparison, first=first, mode="critique")
-    assert neutralise.cache_info().misses == 3
+    assert prompts._neutralise_once.cache_info().misses == 3
+
+
+def test_very_long_texts_are_not_kept() -> None:
+    prompts._neutralise_once.cache_clear()
+    assert neutralise(f"{'a' * 20_000}<|im_end|>") == "a" * 20_000
+    assert prompts._neutralise_once.cache_info().currsize == 0
+    assert neutralise(f"{'a' * 19_000}<|im_end|>") == "a" * 19_000
+    assert prompts._neutralise_once.cache_info().currsize == 1
 
 
 def test_the_order_of_the_responses_changes_only_the_end_of_the_prompt() -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from genrm import best_of_n, judge
+from genrm.prompts import neutralise
 from service.rerank_schemas import RerankResponse
 
 if TYPE_CHECKING:
@@ -95,6 +97,27 @@ async def test_what_is_wrong_is_refused_and_named(
     assert answer.status_code == status, answer.text
     error = answer.json()["error"]
     assert (error["code"], error["param"]) == (code, param)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [({"documents": ["a", "b" * 20_001]}, "documents[1]"), ({"query": "q" * 20_001, "image": {"url": "x"}}, "query")],
+)
+async def test_a_text_over_the_limit_is_refused_before_it_is_read(
+    client: httpx.AsyncClient, url: str, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], param: str
+) -> None:
+    reads: list[int] = []
+
+    def read(text: str) -> str:
+        reads.append(len(text))
+        return neutralise(text)
+
+    for module in (judge, best_of_n):
+        monkeypatch.setattr(module, "neutralise", read)
+    answer = await client.post("/v1/rerank", json=body(url, **fields))
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (413, "text_too_long", param)
+    assert all(length <= 20_000 for length in reads)
 
 
 async def test_images_belong_into_one_place(client: httpx.AsyncClient, url: str) -> None:
