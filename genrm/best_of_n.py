@@ -9,7 +9,7 @@ An abstention or a tie says nothing and counts as a draw, so one failed reading 
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from PIL.Image import Image
@@ -86,11 +86,13 @@ async def rank_candidates(
     strategy: StrategyChoice = "auto",
     budget: int | None = None,
     options: JudgeOptions = _DEFAULT_OPTIONS,
+    on_judged: Callable[[int], None] | None = None,
 ) -> BestOfN:
     """Rank responses to a question about images.
 
-    candidates: at least one. budget: most judgements. Raises what `Judge.judge` raises, with `documents[i]` as the
-    field of candidate i, and InvalidComparisonError for a budget that is too small.
+    candidates: at least one. budget: most judgements. on_judged: called with the number of judgements of each call of
+    the engine when it has ended well. Raises what `Judge.judge` raises, with `documents[i]` as the field of candidate
+    i, and InvalidComparisonError for a budget that is too small.
     """
     check_candidates(judge, question, candidates)
     if not images:
@@ -99,7 +101,7 @@ async def rank_candidates(
     texts = [candidates[numbers.index(number)] for number in range(max(numbers) + 1)]
     choose_strategy(len(texts), strategy=strategy, budget=budget)  # refuses before anything is spent
     await asyncio.to_thread(load_solver)  # an import would hold up everybody else's work
-    matches = _Matches(judge, images, question, texts, options)
+    matches = _Matches(judge, images, question, texts, options, on_judged)
     await matches.look()
     ranking = await rank(len(texts), matches.compare, strategy=strategy, budget=budget)
     chances = ranking.win_probabilities()
@@ -165,6 +167,7 @@ class _Matches:
     question: str
     texts: Sequence[str]
     options: JudgeOptions
+    on_judged: Callable[[int], None] | None
     verdicts: dict[Pair, Verdict] = field(default_factory=dict)
     calls: list[EngineCall] = field(default_factory=list)
     sightings: tuple[Sighting, ...] = ()
@@ -208,6 +211,8 @@ class _Matches:
                     num_judgements=len(part),
                 )
             self.calls.append(call)
+            if self.on_judged is not None:
+                self.on_judged(len(part))
             self.verdicts |= dict(zip(part, found, strict=True))
 
         starts = range(0, len(pairs), _MAX_COMPARISONS_PER_CALL)

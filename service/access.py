@@ -9,7 +9,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
-from service.admission import Admission
+from service.admission import Admission, Place
 from service.authentication import get_owner
 from service.batches.keeper import BatchKeeper
 from service.deadline import HEADER, Deadline, choose_timeout
@@ -82,15 +82,17 @@ AppAdmission = Annotated[Admission, Depends(_get_admission)]
 """For a request of several judgements, which admits those beyond its first when it knows their number."""
 
 
-async def _admit(request: Request, admission: AppAdmission) -> AsyncIterator[None]:
+async def _admit(request: Request, admission: AppAdmission) -> AsyncIterator[Place]:
     with admission.admit() as place:
-        yield
+        yield place
         if get_record(request).error_code is not None:  # a stream that ended badly raises nothing
             place.is_completed = False
 
 
 ADMITTED = Depends(_admit)
 """One judgement's place, from before the body is read until the answer is sent, streams to their end."""
+AdmittedPlace = Annotated[Place, ADMITTED]
+"""That place, for a request of several judgements."""
 
 
 async def _get_deadline(

@@ -19,7 +19,9 @@ _MAX_RETRY_SECONDS = 600
 
 @dataclass(kw_only=True)
 class Place:
-    """One admission. is_completed: whether, at its end, the work was done; what was dropped says nothing of speed."""
+    """One admission. is_completed: whether its judgements count as done at its end; what was dropped says nothing of
+    speed, and what was told to `Admission.complete` is counted already.
+    """
 
     is_completed: bool = True
 
@@ -110,6 +112,23 @@ class Admission:
             self._busy_until = self._clock()
             if place.is_completed:
                 self._throughput.complete(num_judgements)
+
+    @contextlib.contextmanager
+    def admit_more(self, place: Place, num_judgements: int) -> Iterator[None]:
+        """Take on what a request that has one place judges beside that, for as long as the block runs.
+
+        place: the request's; at its end it counts for nothing, because what is judged is told to `complete` as it ends:
+        a ranking may judge many times what it has places for. Raises RefusalError as `admit` does.
+        """
+        place.is_completed = False
+        with self.admit(num_judgements) as more:
+            more.is_completed = False
+            yield
+
+    def complete(self, num_judgements: int) -> None:
+        """Note judgements that are done while their request goes on."""
+        self._count_time()
+        self._throughput.complete(num_judgements)
 
     def _check(self, num_judgements: int) -> None:
         wait_seconds = self.expected_wait_seconds

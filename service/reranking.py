@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from PIL.Image import Image
 
@@ -63,8 +63,11 @@ async def run_ranking(
     record: RequestRecord,
     settings: Settings,
     metrics: Metrics,
+    on_judged: Callable[[int], None] | None = None,
 ) -> RerankResponse:
-    """Rank, count and wrap. media_seconds: what decoding the images took. Raises what `rank_candidates` raises."""
+    """Rank, count and wrap. media_seconds: what decoding the images took. on_judged: as of `rank_candidates`, and what
+    that raises.
+    """
     texts = [document.text for document in fields.documents]
     options = JudgeOptions(
         mode=fields.mode, max_tokens=settings.max_tokens, experts=fields.experts or settings.expert_use
@@ -78,6 +81,7 @@ async def run_ranking(
             strategy=fields.strategy,
             budget=fields.budget,
             options=options,
+            on_judged=on_judged,
         )
     stage.facts |= {"mode": fields.mode, "strategy": found.strategy, "judgements": found.num_judgements}
     stage.parts = divide_ranking(stage.started, found.timings_ms, found.calls)

@@ -11,6 +11,7 @@ from genrm.ranking import StrategyChoice
 from genrm.types import Mode
 from service.access import (
     ADMITTED,
+    AdmittedPlace,
     AppAdmission,
     AppFetcher,
     AppLifecycle,
@@ -47,6 +48,7 @@ async def reward_openrlhf(
     settings: AppSettings,
     metrics: AppMetrics,
     admission: AppAdmission,
+    place: AdmittedPlace,
     fetcher: AppFetcher,
     pixels: RequestPixels,
     deadline: RequestDeadline,
@@ -92,10 +94,11 @@ async def reward_openrlhf(
             record=record,
             settings=settings,
             metrics=metrics,
+            on_judged=admission.complete,
         )
 
     most_at_once = count_most_judgements_at_once(groups, strategy=strategy)
-    with admission.admit(max(0, most_at_once - 1)):  # one is admitted already
+    with admission.admit_more(place, max(0, most_at_once - 1)):
         async with deadline.enforce():
             rewards = await run_while_connected(
                 request.receive, reward_groups(groups, len(rows), rank, with_logs=extra_logs)

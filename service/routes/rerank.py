@@ -6,6 +6,7 @@ from starlette.responses import Response
 from genrm.best_of_n import check_candidates, count_most_at_once
 from service.access import (
     ADMITTED,
+    AdmittedPlace,
     AppAdmission,
     AppFetcher,
     AppLifecycle,
@@ -43,6 +44,7 @@ async def rerank(
     fetcher: AppFetcher,
     pixels: RequestPixels,
     admission: AppAdmission,
+    place: AdmittedPlace,
     deadline: RequestDeadline,
 ) -> Response:
     """Say which of several answers to a question about images is best (Best-of-N).
@@ -61,7 +63,7 @@ async def rerank(
     texts = [document.text for document in fields.documents]
     check_candidates(judge, fields.query.text, texts)
     most_at_once = count_most_at_once(texts, strategy=fields.strategy, budget=fields.budget)
-    with admission.admit(max(0, most_at_once - 1)):  # one is admitted already
+    with admission.admit_more(place, max(0, most_at_once - 1)):
         with record.measure("media") as media:
             async with deadline.enforce():
                 images = await run_while_connected(
@@ -84,6 +86,7 @@ async def rerank(
                     record=record,
                     settings=settings,
                     metrics=metrics,
+                    on_judged=admission.complete,
                 ),
             )
     record.facts |= {

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from genrm.engines.fake import FakeEngine
+from service.admission import Throughput
 from service.app import create_app
 from service.settings import load_settings
 
@@ -68,6 +69,33 @@ async def test_a_stream_holds_its_place_to_its_end(hanging_engine: HangingEngine
         await streaming
     assert admission.num_admitted == 0
     assert admission._throughput.seconds_per_judgement == 0  # its end was an error, which says nothing of speed
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/v1/rewards/openrlhf"])
+async def test_a_ranking_is_measured_by_all_that_it_judged_call_by_call(
+    make_body: MakeBody, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    completed: list[int] = []
+    monkeypatch.setattr(Throughput, "complete", lambda _, number: completed.append(number))
+    app = create_app(load_settings(), lambda *_: FakeEngine(), lambda *_: None)
+    transport = httpx.ASGITransport(app)
+    texts = [f"There are {number} discs." for number in range(14)]
+    image = make_body()["image"]
+    body = (
+        {"query": "How many?", "documents": texts, "image": image, "strategy": "all_pairs"}
+        if path == "/v1/rerank"
+        else {
+            "query": [f"How many?{text}" for text in texts],
+            "prompts": ["How many?"] * len(texts),
+            "labels": [{"image": image["url"]}] * len(texts),
+        }
+    )
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        await app.state.lifecycle.wait_until_loaded()
+        answer = await client.post(path, json=body, params={"strategy": "all_pairs"})
+    assert answer.status_code == 200, answer.text
+    assert max(completed) == 32
+    assert sum(completed) == 91
 
 
 async def test_what_a_judgement_took_is_measured(make_body: MakeBody) -> None:

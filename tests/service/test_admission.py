@@ -159,3 +159,15 @@ def test_a_request_of_several_judgements_takes_as_many_places(clock: Clock) -> N
         clock.now += 8
     with hold(admission, 1):
         assert admission.expected_wait_seconds == pytest.approx(2)
+
+
+def test_what_a_ranking_completes_is_counted_as_it_ends_and_not_once_more_at_its_end(clock: Clock) -> None:
+    admission = Admission(max_queue=100, max_wait_seconds=1000, clock=clock)
+    with admission.admit() as place, admission.admit_more(place, 3):
+        assert admission.num_admitted == 4
+        for _ in range(4):
+            clock.now += 2
+            admission.complete(20)
+        assert admission.expected_wait_seconds == pytest.approx(4 * 0.1)
+    with hold(admission, 1):
+        assert admission.expected_wait_seconds == pytest.approx(0.1)
