@@ -87,9 +87,7 @@ class Admission:
     @property
     def expected_wait_seconds(self) -> float:
         """How long a judgement that comes now would wait, by what was measured; 0 while nothing is known."""
-        self._count_time()
-        num_waiting = max(0, self.num_admitted - self._num_side_by_side)
-        return num_waiting * self._throughput.seconds_per_judgement
+        return self._expect_wait(self.num_admitted)
 
     @contextlib.contextmanager
     def admit(self, num_judgements: int = 1) -> Iterator[Place]:
@@ -98,7 +96,31 @@ class Admission:
         num_judgements: how many a request stands for. An exception that leaves the block means that they were not
         completed. Raises RefusalError, with when to ask again, if they are too many.
         """
-        self._check(num_judgements)
+        with self._take(num_judgements) as place:
+            yield place
+
+    @contextlib.contextmanager
+    def admit_more(self, place: Place, num_judgements: int) -> Iterator[None]:
+        """Take on what a request that has one place judges beside that, for as long as the block runs; of more than
+        there are places for, as many as those, so that a replica without other work takes every request.
+
+        place: the request's; at its end it counts for nothing, because what is judged is told to `complete` as it ends:
+        a ranking may judge many times what it has places for. Raises RefusalError as `admit` does.
+        """
+        place.is_completed = False
+        with self._take(min(num_judgements, self._max_queue - 1), num_own=1) as more:
+            more.is_completed = False
+            yield
+
+    def complete(self, num_judgements: int) -> None:
+        """Note judgements that are done while their request goes on."""
+        self._count_time()
+        self._throughput.complete(num_judgements)
+
+    @contextlib.contextmanager
+    def _take(self, num_judgements: int, *, num_own: int = 0) -> Iterator[Place]:
+        """num_own: places that the request has already and does not wait for."""
+        self._check(num_judgements, num_own)
         self.num_admitted += num_judgements
         place = Place()
         try:
@@ -113,25 +135,8 @@ class Admission:
             if place.is_completed:
                 self._throughput.complete(num_judgements)
 
-    @contextlib.contextmanager
-    def admit_more(self, place: Place, num_judgements: int) -> Iterator[None]:
-        """Take on what a request that has one place judges beside that, for as long as the block runs.
-
-        place: the request's; at its end it counts for nothing, because what is judged is told to `complete` as it ends:
-        a ranking may judge many times what it has places for. Raises RefusalError as `admit` does.
-        """
-        place.is_completed = False
-        with self.admit(num_judgements) as more:
-            more.is_completed = False
-            yield
-
-    def complete(self, num_judgements: int) -> None:
-        """Note judgements that are done while their request goes on."""
-        self._count_time()
-        self._throughput.complete(num_judgements)
-
-    def _check(self, num_judgements: int) -> None:
-        wait_seconds = self.expected_wait_seconds
+    def _check(self, num_judgements: int, num_own: int) -> None:
+        wait_seconds = self._expect_wait(self.num_admitted - num_own)
         if self.num_admitted + num_judgements > self._max_queue:
             raise _refuse(
                 f"This replica has {self.num_admitted:,} judgements waiting or running and takes {self._max_queue:,} "
@@ -144,6 +149,11 @@ class Admission:
                 "(GENRM_MAX_QUEUE_SECONDS).",
                 wait_seconds,
             )
+
+    def _expect_wait(self, num_before: int) -> float:
+        """Seconds behind so many judgements that wait or run."""
+        self._count_time()
+        return max(0, num_before - self._num_side_by_side) * self._throughput.seconds_per_judgement
 
     def _count_time(self) -> None:
         """Let the time since the last call count, if there was work in it."""

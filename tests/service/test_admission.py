@@ -171,3 +171,20 @@ def test_what_a_ranking_completes_is_counted_as_it_ends_and_not_once_more_at_its
         assert admission.expected_wait_seconds == pytest.approx(4 * 0.1)
     with hold(admission, 1):
         assert admission.expected_wait_seconds == pytest.approx(0.1)
+
+
+def test_a_replica_without_other_work_takes_a_ranking_of_any_size_however_slow_it_was(clock: Clock) -> None:
+    admission = Admission(max_queue=5, max_wait_seconds=30, clock=clock)
+    run_for(admission, clock, 500)
+    with admission.admit() as place, admission.admit_more(place, 63):
+        assert admission.num_admitted == 5
+    assert admission.num_admitted == 0
+
+
+def test_a_replica_with_other_work_takes_a_ranking_only_if_it_has_the_places(clock: Clock) -> None:
+    admission = Admission(max_queue=5, max_wait_seconds=30, clock=clock)
+    with hold(admission, 1), admission.admit() as place, admission.admit_more(place, 3):
+        assert admission.num_admitted == 5
+    with hold(admission, 1), admission.admit() as place, pytest.raises(RefusalError), admission.admit_more(place, 63):
+        pass
+    assert admission.num_admitted == 0

@@ -248,11 +248,22 @@ async def test_limits_are_those_of_rankings(open_app: OpenApp, image: str) -> No
 
 async def test_a_replica_that_is_full_refuses_by_the_judgements_at_once(open_app: OpenApp, image: str) -> None:
     answers = [str(number) for number in range(8)]  # 28 judgements a prompt, two prompts at once
-    async with open_app(max_queue=56) as client:
-        assert (await client.post(URL, json=rows_of(image, {f"{i}?": answers for i in range(5)}))).status_code == 200
-    async with open_app(max_queue=55) as client:
-        response = await client.post(URL, json=rows_of(image, {f"{i}?": answers for i in range(5)}))
+    body = rows_of(image, {f"{i}?": answers for i in range(5)})
+    async with open_app(max_queue=57) as client:
+        admission = client._transport.app.state.admission  # type: ignore[attr-defined]
+        with admission.admit():
+            assert (await client.post(URL, json=body)).status_code == 200
+            with admission.admit():
+                response = await client.post(URL, json=body)
     assert (response.status_code, response.json()["error"]["code"]) == (503, "overloaded")
+
+
+async def test_an_idle_replica_takes_more_judgements_at_once_than_its_queue_has_places(
+    open_app: OpenApp, image: str
+) -> None:
+    async with open_app(max_queue=4) as client:
+        response = await client.post(URL, json=rows_of(image, {"How many?": [str(number) for number in range(8)]}))
+    assert response.status_code == 200
 
 
 async def test_a_deadline_holds_for_all_prompts_together(open_app: OpenApp, image: str) -> None:

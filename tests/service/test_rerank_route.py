@@ -131,6 +131,12 @@ async def test_images_belong_into_one_place(client: httpx.AsyncClient, url: str)
         assert (answer.status_code, answer.json()["error"]["param"]) == (422, param)
 
 
+async def test_an_idle_replica_with_a_short_queue_takes_every_ranking(open_app: OpenApp, url: str) -> None:
+    async with open_app(max_queue=2) as client:
+        answer = await client.post("/v1/rerank", json=body(url, strategy="all_pairs"))
+    assert (answer.status_code, answer.json().get("judgements")) == (200, 3)
+
+
 async def test_a_form_is_refused(client: httpx.AsyncClient) -> None:
     answer = await client.post("/v1/rerank", data={"query": "Which?"})
     assert answer.status_code == 415
