@@ -70,8 +70,7 @@ class BatchKeeper:
             self._turns,
             self._metrics,
             replica_id=self.replica_id,
-            num_workers=self._settings.batch_workers,
-            max_line_bytes=self._settings.max_body_bytes,
+            settings=self._settings,
             loop=asyncio.get_running_loop(),
         )
         await self.database.run(self._replicas.beat)

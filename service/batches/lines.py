@@ -24,6 +24,8 @@ from service.batches.files import CHUNK_BYTES
 from service.batches.store import BatchProblem, Piece, Result
 from service.error_responses import render_error
 from service.errors import Failure, RefusalError
+from service.incoming import check_structure
+from service.settings import Settings
 from service.validation import refuse_invalid, shorten
 
 MAX_LINES = 50_000
@@ -109,19 +111,21 @@ def find_lines(
         yield take()
 
 
-def parse_line(line: FoundLine, *, endpoint: str, max_line_bytes: int) -> ParsedLine:
+def parse_line(line: FoundLine, *, endpoint: str, settings: Settings) -> ParsedLine:
     """What a line asks for. endpoint: the only one that the batch is for."""
     if line.content is None:
         return ParsedLine(
             custom_id=None,
             refusal=RefusalError(
                 "body_too_large",
-                f"The line has {line.end_byte - line.start_byte:,} bytes; the limit is {max_line_bytes:,}. Send "
-                "smaller or fewer images, or raise GENRM_MAX_BODY_BYTES.",
+                f"The line has {line.end_byte - line.start_byte:,} bytes; the limit is {settings.max_body_bytes:,}. "
+                "Send smaller or fewer images, or raise GENRM_MAX_BODY_BYTES.",
             ),
         )
     try:
-        values = from_json(line.content.removeprefix(codecs.BOM_UTF8), cache_strings="none")
+        values = _read_values(line.content, settings)
+    except RefusalError as error:
+        return ParsedLine(custom_id=None, refusal=error)
     except ValueError:
         refusal = RefusalError("invalid_json", "The line is not valid JSON. Write one object a line, in UTF-8.")
         return ParsedLine(custom_id=None, refusal=refusal)
@@ -142,18 +146,18 @@ def parse_line(line: FoundLine, *, endpoint: str, max_line_bytes: int) -> Parsed
     return ParsedLine(custom_id=custom_id, body=json.dumps(fields.body).encode())
 
 
-def plan_file(read_chunk: ReadChunk, *, max_line_bytes: int, num_workers: int) -> Plan:
+def plan_file(read_chunk: ReadChunk, *, settings: Settings) -> Plan:
     """Read a file once and plan its pieces: small enough that all workers have something to do until the end."""
     starts, numbers, seen, problems = array("q"), array("q"), dict[bytes, int](), list[BatchProblem]()
     end = 0
-    for line in find_lines(read_chunk, max_line_bytes=max_line_bytes):
+    for line in find_lines(read_chunk, max_line_bytes=settings.max_body_bytes):
         if len(starts) == MAX_LINES:
             message = f"The file has more than {MAX_LINES:,} lines, which are allowed at most. Split it."
             return Plan(num_lines=0, pieces=(), problems=(BatchProblem(code="too_many_lines", message=message),))
         starts.append(line.start_byte)
         numbers.append(line.number)
         end = line.end_byte
-        custom_id = _find_custom_id(line.content)
+        custom_id = _find_custom_id(line.content, settings)
         if custom_id is None:
             continue
         first = seen.setdefault(blake2b(custom_id.encode("utf-8", "replace"), digest_size=16).digest(), line.number)
@@ -170,7 +174,7 @@ def plan_file(read_chunk: ReadChunk, *, max_line_bytes: int, num_workers: int) -
         problems.append(BatchProblem(code="empty_file", message=message))
     if problems:
         return Plan(num_lines=0, pieces=(), problems=tuple(problems))
-    size = max(1, min(_MAX_PIECE_LINES, math.ceil(len(starts) / (num_workers * _PIECES_PER_WORKER))))
+    size = max(1, min(_MAX_PIECE_LINES, math.ceil(len(starts) / (settings.batch_workers * _PIECES_PER_WORKER))))
     pieces = tuple(
         Piece(
             position=first // size,
@@ -218,10 +222,16 @@ def _new_id() -> str:
     return f'"batch_req_{uuid.uuid4().hex}"'
 
 
-def _find_custom_id(content: bytes | None) -> str | None:
+def _find_custom_id(content: bytes | None, settings: Settings) -> str | None:
     try:
-        values = from_json(content or b"null", cache_strings="none")
-    except ValueError:
+        values = _read_values(content or b"null", settings)
+    except (RefusalError, ValueError):
         return None
     found = values.get("custom_id") if isinstance(values, dict) else None
     return found if isinstance(found, str) else None
+
+
+def _read_values(content: bytes, settings: Settings) -> Any:  # noqa: ANN401 - any JSON value
+    """What a line stands for. Raises RefusalError for more values than any request has, ValueError for no JSON."""
+    check_structure(content, settings, num_texts=max(3, 1 + settings.max_candidates))  # of a judgement, of a ranking
+    return from_json(content.removeprefix(codecs.BOM_UTF8), cache_strings="none")

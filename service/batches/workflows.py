@@ -39,6 +39,7 @@ from service.batches.turns import Turns
 from service.database import Database
 from service.errors import StartError, StorageError, describe_failure
 from service.metrics import Metrics
+from service.settings import Settings
 
 _BATCH_QUEUE = "genrm_batches"
 _PIECE_QUEUE = "genrm_pieces"
@@ -73,8 +74,7 @@ class BatchWorkflows:
         metrics: Metrics,
         *,
         replica_id: str,
-        num_workers: int,
-        max_line_bytes: int,
+        settings: Settings,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._database = database
@@ -82,8 +82,7 @@ class BatchWorkflows:
         self._turns = turns
         self._metrics = metrics
         self._replica_id = replica_id
-        self._num_workers = num_workers
-        self._max_line_bytes = max_line_bytes
+        self._settings = settings
         self._loop = loop
         self._stopping = threading.Event()
         self._library: DBOS | None = None
@@ -111,7 +110,7 @@ class BatchWorkflows:
                 lambda batch_id: self._insist(batch_id, lambda: self._work_on_batch(batch_id))
             )
             DBOS.launch()
-            for name, most in ((_BATCH_QUEUE, _MAX_BATCHES_AT_ONCE), (_PIECE_QUEUE, self._num_workers)):
+            for name, most in ((_BATCH_QUEUE, _MAX_BATCHES_AT_ONCE), (_PIECE_QUEUE, self._settings.batch_workers)):
                 DBOS.register_queue(
                     name, worker_concurrency=most, polling_interval_sec=_LOOK_SECONDS, on_conflict="always_update"
                 )
@@ -196,11 +195,7 @@ class BatchWorkflows:
             self._end(batch_id)
 
     def _validate(self, batch: Batch) -> None:
-        plan = plan_file(
-            lambda position: self._read_chunk(batch, position),
-            max_line_bytes=self._max_line_bytes,
-            num_workers=self._num_workers,
-        )
+        plan = plan_file(lambda position: self._read_chunk(batch, position), settings=self._settings)
         with self._database.transaction() as connection:
             if plan.problems:
                 if store.move_batch(connection, batch.id, "failed", errors=plan.problems):
@@ -219,7 +214,7 @@ class BatchWorkflows:
                 return
             if batch.status == "cancelling":
                 num_pieces = num_handed_out
-            while num_handed_out < min(num_pieces, num_done + 2 * self._num_workers):
+            while num_handed_out < min(num_pieces, num_done + 2 * self._settings.batch_workers):
                 # Outside of this workflow's context: DBOS would number it as a step of it, and after a failure or a
                 # restart the numbers are others.
                 contextvars.Context().run(self._hand_out_piece, batch_id, num_handed_out)
@@ -267,7 +262,7 @@ class BatchWorkflows:
             done = store.list_done_lines(connection, batch_id, piece)
         lines = find_lines(
             lambda at: self._read_chunk(batch, at),
-            max_line_bytes=self._max_line_bytes,
+            max_line_bytes=self._settings.max_body_bytes,
             first_line=piece.first_line,
             start_byte=piece.start_byte,
             end_byte=piece.end_byte,
@@ -292,7 +287,7 @@ class BatchWorkflows:
     def _work_on_line(self, batch: Batch, line: FoundLine, *, is_deadly: bool) -> Result:
         """What comes of a line. Raises _LeftError if the service stops before it is known."""
         endpoint = cast("Endpoint", batch.endpoint)
-        parsed = parse_line(line, endpoint=endpoint, max_line_bytes=self._max_line_bytes)
+        parsed = parse_line(line, endpoint=endpoint, settings=self._settings)
         if parsed.refusal is not None:
             refusal = parsed.refusal
             return build_unanswered(line.number, parsed.custom_id, refusal.code, str(refusal), refusal.param)

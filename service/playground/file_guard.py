@@ -13,14 +13,16 @@ from starlette.requests import Request
 from starlette.types import Message, Receive
 
 from service.errors import RefusalError
+from service.incoming import check_structure
+from service.settings import Settings
 
 _MAX_DEPTH = 64
 
 
-async def check_files(request: Request, folders: Sequence[Path]) -> Receive:
+async def check_files(request: Request, folders: Sequence[Path], settings: Settings) -> Receive:
     """Read the body of a call and refuse it if it names files of others; else it can be received again."""
     body = await request.body()
-    refuse_foreign_files(body, folders)
+    refuse_foreign_files(body, folders, settings)
     is_given = False
 
     async def receive() -> Message:
@@ -33,11 +35,13 @@ async def check_files(request: Request, folders: Sequence[Path]) -> Receive:
     return receive
 
 
-def refuse_foreign_files(body: bytes, folders: Sequence[Path]) -> None:
+def refuse_foreign_files(body: bytes, folders: Sequence[Path], settings: Settings) -> None:
     """Raise RefusalError if a call's body names a file that is not below one of the folders.
 
-    folders: resolved. A body that is no JSON, or is nested deeper than any of the page's, is refused as well.
+    folders: resolved. A body that is no JSON, has more values than any judgement or is nested deeper than any of the
+    page's is refused as well.
     """
+    check_structure(body, settings, num_texts=max(3, 1 + settings.max_candidates))  # of a judgement, of a ranking
     try:
         paths = list(_find_paths(json.loads(body)))
     except (ValueError, RecursionError):

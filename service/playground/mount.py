@@ -151,7 +151,7 @@ class Playground:
         elif path == "/alive":  # which process an open page looks at, again and again
             await JSONResponse({"id": self._id}, headers={"Cache-Control": "no-store"})(scope, receive, send)
         elif path == _JOIN:
-            receive = await check_files(request, self._page.folders)
+            receive = await check_files(request, self._page.folders, self._settings)
             await _pass_on(self._page, scope, receive, send)
         elif path == _UPLOAD:
             await self._take_upload(self._page, key, request, send)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import httpx
@@ -286,6 +287,20 @@ async def test_a_call_that_names_a_file_of_others_is_refused_before_gradio_sees_
         answer = await http.post("/playground/gradio_api/queue/join", json=call)
     assert answer.status_code == 422
     assert "uploaded to this page" in answer.json()["error"]["message"]
+
+
+@pytest.mark.usefixtures("plain_page")
+async def test_a_call_of_too_many_values_is_refused_before_it_is_parsed(
+    open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("the body was parsed")
+
+    body = b'{"data": [' + b"[]," * 5_000 + b"[]]}"
+    async with open_app(playground="on") as http:
+        monkeypatch.setattr("service.playground.file_guard.json", SimpleNamespace(loads=fail))
+        answer = await http.post("/playground/gradio_api/queue/join", content=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
 
 
 @pytest.mark.usefixtures("plain_page")
