@@ -78,11 +78,16 @@ def name_param(location: Sequence[str | int]) -> str | None:
 
 
 def shorten(text: str) -> str:
-    """The start of `text`, at most 40 characters, on one line. Of a long text the rest is not even looked at."""
-    start = " ".join(text[:_LOOKED_AT_CHARACTERS].split())
+    """The start of `text`, at most 40 characters, on one line, in Unicode. Of a long text the rest is not looked at."""
+    start = replace_surrogates(" ".join(text[:_LOOKED_AT_CHARACTERS].split()))
     if len(start) <= _SHOWN_CHARACTERS and len(text) <= _LOOKED_AT_CHARACTERS:
         return start
     return start[:_SHOWN_CHARACTERS] + "…"
+
+
+def replace_surrogates(text: str) -> str:
+    """`text` with a question mark for each half of a surrogate pair, which no answer and no database can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _describe(problem: Mapping[str, Any], known: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from service.database import Database
 from service.errors import RefusalError
 from service.openapi import ERROR_RESPONSES, FILE_BODY, FILE_CONTENT_RESPONSES
 from service.settings import Settings
-from service.validation import shorten
+from service.validation import replace_surrogates, shorten
 
 router = APIRouter(tags=["batches"])
 _DAY_SECONDS = 86_400
@@ -152,7 +152,7 @@ async def _store(
     database: Database, upload: UploadFile, owner: str | None, kept_seconds: int, max_bytes: int
 ) -> StoredFile:
     """Copy a file into the database, a chunk at a time. Raises RefusalError if it is too large."""
-    filename = (upload.filename or "upload.jsonl")[:_MAX_NAME_CHARACTERS].replace("\0", "")
+    filename = replace_surrogates((upload.filename or "upload.jsonl")[:_MAX_NAME_CHARACTERS].replace("\0", ""))
     file_id = await database.run(
         lambda connection: stored.begin_file(connection, owner=owner, filename=filename, kept_seconds=kept_seconds)
     )

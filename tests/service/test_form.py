@@ -119,6 +119,19 @@ async def test_a_declared_charset_that_cannot_be_decoded_from_is_refused(
     assert read_error(await client.send(request))[:2] == (422, "invalid_multipart")
 
 
+@pytest.mark.parametrize("name", ["+2AA-", "twice+2AA-"])
+async def test_a_refused_field_whose_name_has_half_of_a_surrogate_pair_is_named_all_the_same(
+    client: httpx.AsyncClient, make_image: MakeImage, name: str
+) -> None:
+    """In UTF-7, `+2AA-` is U+D800 alone, which no answer can hold."""
+    for files in ([(name, b"x")], [(name, (None, "x"))] * 2):
+        request = client.build_request(
+            "POST", "/v1/judge", data=TEXTS, files=[*files, ("image", ("photo.png", make_image()))]
+        )
+        request.headers["Content-Type"] += "; charset=utf-7"
+        assert read_error(await client.send(request)) == (422, "invalid_value", name.replace("+2AA-", "?"))
+
+
 async def test_a_response_of_100000_characters_in_a_form_is_refused_with_413(
     client: httpx.AsyncClient, make_image: MakeImage
 ) -> None:

@@ -205,6 +205,7 @@ async def test_what_cannot_be_told_is_refused_with_its_place(client: httpx.Async
     parts = [{"type": "image", "image": "file:///dog.jpg"}, {"type": "text", "text": "?"}]
     message = json.dumps([{"role": "user", "content": parts}])
     remote = {"image": "https://example.com/x.png", "question": "?"}
+    half = json.dumps({"image": "http:\ud800", "question": "?"})  # of a surrogate pair, which no answer can hold
     cases: list[tuple[dict[str, Any], int, str, str]] = [
         ({"labels": ["2", "2"]}, 422, "missing_field", "labels[0].question"),
         ({"labels": None}, 422, "missing_field", "labels[0].question"),
@@ -217,6 +218,7 @@ async def test_what_cannot_be_told_is_refused_with_its_place(client: httpx.Async
         ({"prompts": right["prompts"][:1]}, 422, "invalid_value", "prompts"),
         ({"query": [right["query"][0], "Something else."]}, 422, "invalid_value", "query[1]"),
         ({"labels": [remote] * 2}, 422, "remote_image_refused", "labels[0].image"),
+        ({"labels": [half] * 2}, 422, "remote_image_refused", "labels[0].image"),
         ({"prompts": [message] * 2, "labels": None}, 422, "invalid_value", "prompts[0]"),
         ({"prompts": ['[{"role": "user", "content": [1]}]'] * 2, "labels": None}, 422, "invalid_value", "prompts[0]"),
         ({"prompts": None}, 422, "invalid_value", "prompts"),

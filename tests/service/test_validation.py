@@ -37,6 +37,11 @@ def test_of_a_long_text_only_the_start_is_looked_at() -> None:
     assert shorten(" a \n b ") == "a b"
 
 
+@given(st.text(st.characters(codec=None, categories=["Cs", "L"])))
+def test_a_shortened_text_can_be_encoded_whatever_it_is_made_of(text: str) -> None:
+    assert shorten(text).encode().decode() == shorten(text)
+
+
 def test_a_very_long_name_is_compared_with_no_field(monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[str] = []
 

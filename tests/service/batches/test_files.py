@@ -151,6 +151,23 @@ async def test_names_that_no_database_can_hold_name_nothing(batches_client: http
         assert answer.json()["error"]["code"] == "invalid_json"
 
 
+async def test_a_file_whose_name_has_half_of_a_surrogate_pair_is_kept_under_one_that_can_be_written(
+    batches_client: httpx.AsyncClient,
+) -> None:
+    """In UTF-7, `+2AA-` is U+D800 alone, which no database can hold."""
+
+    def build(field: str) -> httpx.Request:
+        files = {field: ("rows+2AA-.jsonl", b"{}")}
+        request = batches_client.build_request("POST", "/v1/files", data={"purpose": "batch"}, files=files)
+        request.headers["Content-Type"] += "; charset=utf-7"
+        return request
+
+    kept = await batches_client.send(build("file"))
+    assert (kept.status_code, kept.json()["filename"]) == (200, "rows?.jsonl")
+    refused = await batches_client.send(build("+2AA-"))
+    assert (refused.status_code, refused.json()["error"]["param"]) == (422, "?")
+
+
 async def test_without_a_database_there_are_no_batches(client: httpx.AsyncClient) -> None:
     for method, path in (("GET", "/v1/files"), ("GET", "/v1/batches"), ("GET", "/v1/files/file-1")):
         answer = await client.request(method, path)
