@@ -42,6 +42,7 @@ _ALLOWED = {
     "string_too_long": "at most {max_length} characters",
     "string_too_short": "at least {min_length} character",
     "string_type": "a string",
+    "too_long": "at most {max_length} elements",
     "too_short": "at least {min_length} element",
     "tuple_type": "an array",
     "union_tag_invalid": "an object whose 'type' is one of {expected_tags}",

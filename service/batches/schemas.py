@@ -3,9 +3,9 @@
 Two differences: `completion_window` may be other than a day, and what failed is both a response and an error.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from genrm.types import WireModel
 from service.batches.files import Purpose, StoredFile, name_result_file
@@ -13,6 +13,8 @@ from service.batches.store import Batch, BatchProblem, Counts, Status
 
 Endpoint = Literal["/v1/judge", "/v1/rerank"]
 WINDOW_PATTERN = r"^[1-9][0-9]{0,3}[smhd]$"
+_MetadataKey = Annotated[str, StringConstraints(max_length=64)]
+_MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -57,7 +59,11 @@ class BatchRequest(WireModel):
         pattern=WINDOW_PATTERN,
         description="How long the batch may take: a number and `s`, `m`, `h` or `d`. What is not done by then expires.",
     )
-    metadata: dict[str, str] | None = Field(default=None, max_length=16, description="The caller's own notes.")
+    metadata: dict[_MetadataKey, _MetadataValue] | None = Field(
+        default=None,
+        max_length=16,
+        description="The caller's own notes: at most 16, of at most 64 characters each for a key and 512 for a value.",
+    )
 
 
 class BatchErrors(WireModel):

@@ -125,6 +125,9 @@ def test_files_and_batches_are_their_owners(serve_batches: ServeBatches, make_li
         ({"completion_window": "0h"}, "completion_window"),
         ({"input_file_id": "file-nobody"}, "input_file_id"),
         ({"metadata": {"a": 1}}, "metadata.a"),
+        ({"metadata": {"a": "x" * 513}}, "metadata.a"),
+        ({"metadata": {"k" * 65: "x"}}, f"metadata.{'k' * 40}….[key]"),
+        ({"metadata": {str(number): "x" for number in range(17)}}, "metadata"),
         ({"extra": 1}, "extra"),
     ],
 )
@@ -136,6 +139,7 @@ async def test_a_batch_that_makes_no_sense_is_refused(
     answer = await batches_client.post("/v1/batches", json=body)
     assert answer.status_code == 422
     assert answer.json()["error"]["param"] == param
+    assert "another value" not in answer.json()["error"]["message"]
 
 
 async def test_names_that_no_database_can_hold_name_nothing(batches_client: httpx.AsyncClient) -> None:
