@@ -88,7 +88,9 @@ results = Table(
     Column("content", LargeBinary, nullable=False),
     Index("genrm_batch_results_by_kind", "batch_id", "is_error", "line", "num_bytes"),
 )
-"""What came of each line, as the line of the output or error file that it is. The key keeps out a second one."""
+"""What came of each line, as the line of the output or error file that it is; empty when that file was deleted. The key
+keeps out a second one.
+"""
 
 remembered = Table(
     "genrm_remembered_answers",

@@ -104,12 +104,13 @@ def list_files(
 
 
 def delete_file(connection: sa.Connection, file: StoredFile) -> None:
-    """Delete a file, or the results that it shows."""
+    """Delete a file, or what stands in the results that it shows; that they were there still counts."""
     if file.result_of is None:
         connection.execute(files.delete().where(files.c.id == file.id))
     else:
         batch_id, is_error = file.result_of
-        connection.execute(results.delete().where(results.c.batch_id == batch_id, results.c.is_error == is_error))
+        these = sa.and_(results.c.batch_id == batch_id, results.c.is_error == is_error)
+        connection.execute(results.update().where(these).values(content=b"", num_bytes=0))
 
 
 def read_chunk(connection: sa.Connection, file_id: str, position: int) -> bytes | None:
@@ -148,12 +149,12 @@ def _find_result_file(connection: sa.Connection, file_id: str, owner: str | None
     if batch is None:
         return None
     is_error = kind == "errors"
-    num_lines, num_bytes = connection.execute(
-        sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(results.c.num_bytes), 0)).where(
+    num_bytes = connection.scalar(
+        sa.select(sa.func.sum(results.c.num_bytes)).where(
             results.c.batch_id == batch_id, results.c.is_error == is_error
         )
-    ).one()
-    if num_lines == 0:
+    )
+    if not num_bytes:  # there are none, or their file was deleted
         return None
     return StoredFile(
         id=file_id,

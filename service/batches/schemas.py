@@ -149,8 +149,8 @@ def show_batch(batch: Batch, counts: Counts) -> BatchObject:
     return BatchObject(
         **{name: getattr(batch, name) for name in own},
         errors=BatchErrors(data=tuple(map(_show_problem, batch.errors))) if batch.errors else None,
-        output_file_id=name_result_file(batch.id, "output") if counts.num_completed else None,
-        error_file_id=name_result_file(batch.id, "errors") if counts.num_failed else None,
+        output_file_id=name_result_file(batch.id, "output") if counts.has_output else None,
+        error_file_id=name_result_file(batch.id, "errors") if counts.has_errors else None,
         request_counts=RequestCounts(total=batch.num_lines, completed=counts.num_completed, failed=counts.num_failed),
     )
 

@@ -88,10 +88,14 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Lines of a batch by what came of them."""
+    """Lines of a batch by what came of them. has_output, has_errors: whether there is a file of them to be read, which
+    may have been deleted.
+    """
 
-    num_completed: int
-    num_failed: int
+    num_completed: int = 0
+    num_failed: int = 0
+    has_output: bool = False
+    has_errors: bool = False
 
 
 def add_batch(
@@ -250,14 +254,15 @@ def add_result(connection: sa.Connection, batch_id: str, result: Result) -> bool
 
 
 def count_results(connection: sa.Connection, batch_id: str) -> Counts:
-    """How many lines of a batch have been completed and have failed."""
+    """How many lines of a batch have been completed and have failed, and which files there are."""
     query = (
-        sa.select(results.c.is_error, sa.func.count().label("num_lines"))
+        sa.select(results.c.is_error, sa.func.count(), sa.func.sum(results.c.num_bytes))
         .where(results.c.batch_id == batch_id)
         .group_by(results.c.is_error)
     )
-    found = {row.is_error: row.num_lines for row in connection.execute(query)}
-    return Counts(num_completed=found.get(False, 0), num_failed=found.get(True, 0))
+    found = {is_error: (num_lines, num_bytes > 0) for is_error, num_lines, num_bytes in connection.execute(query)}
+    (num_completed, has_output), (num_failed, has_errors) = (found.get(kind, (0, False)) for kind in (False, True))
+    return Counts(num_completed=num_completed, num_failed=num_failed, has_output=has_output, has_errors=has_errors)
 
 
 def delete_old_batches(connection: sa.Connection, now: int) -> list[str]:

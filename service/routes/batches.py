@@ -57,7 +57,7 @@ async def create_batch(
 
     batch = await keeper.database.run(add)
     await keeper.submit(batch.id)
-    return show_batch(batch, store.Counts(num_completed=0, num_failed=0))
+    return show_batch(batch, store.Counts())
 
 
 @router.get("/v1/batches", summary="List batches", responses=ERROR_RESPONSES)

@@ -75,6 +75,22 @@ def test_a_file_of_a_running_batch_cannot_be_deleted(serve_batches: ServeBatches
         assert left.error_file_id is not None
 
 
+def test_a_batch_still_counts_its_lines_when_the_files_of_their_results_are_deleted(
+    serve_batches: ServeBatches, make_line: MakeLine
+) -> None:
+    with serve_batches() as caller:
+        done = caller.wait(caller.start([make_line("one"), make_line("two"), b"bad"]))
+        for file_id in (done.output_file_id, done.error_file_id):
+            assert file_id is not None
+            caller.client.files.delete(file_id)
+            for ask in (caller.client.files.retrieve, caller.client.files.content, caller.client.files.delete):
+                with pytest.raises(openai.NotFoundError):
+                    ask(file_id)
+        left = caller.client.batches.retrieve(done.id)
+        assert left.request_counts == done.request_counts
+        assert (left.output_file_id, left.error_file_id) == (None, None)
+
+
 def test_a_bad_upload_is_refused_with_what_to_do(serve_batches: ServeBatches) -> None:
     with serve_batches(max_file_bytes=2_000) as caller, httpx.Client(base_url=caller.server.url) as http:
 
