@@ -59,6 +59,7 @@ class BatchKeeper:
         self._replicas = Replicas(self.replica_id, is_exclusive=database.is_exclusive)
         self._workflows: BatchWorkflows | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._next_cleaning = 0.0
 
     async def start(self) -> None:
         """Begin to work on what there is. Raises StartError and StorageError."""
@@ -84,12 +85,23 @@ class BatchKeeper:
         self._workflows = workflows
         self._tasks = [asyncio.create_task(each) for each in (self._beat(), self._keep_house(workflows))]
 
-    async def submit(self, batch_id: str) -> None:
-        """Have a batch worked off. Raises RefusalError if the service is not there yet, or stops."""
+    def require_open(self) -> None:
+        """Raise RefusalError if batches are not taken yet, or no more. To be asked before one is written down."""
         self._lifecycle.require_judge()
         if self._workflows is None:
             raise RefusalError("not_ready", "Batches are not taken yet. Ask again in a second.", retry_after_seconds=1)
-        await asyncio.to_thread(self._workflows.submit, batch_id)
+
+    async def submit(self, batch_id: str) -> None:
+        """Have a batch worked off that is written down, by this process or, where it stops, by the next one.
+
+        It is not refused any more, since it will be judged whatever fails here: housekeeping submits what is left over.
+        """
+        assert self._workflows is not None, "see require_open"
+        try:
+            await asyncio.to_thread(self._workflows.submit, batch_id)
+        except Exception:
+            _logger.exception("Batch %s could not be submitted; housekeeping tries again.", batch_id)
+            self._next_cleaning = 0.0
 
     def stop_taking(self) -> None:
         """Start no further line of a batch."""
@@ -122,14 +134,14 @@ class BatchKeeper:
             await asyncio.sleep(BEAT_SECONDS)
 
     async def _keep_house(self, workflows: "BatchWorkflows") -> None:
-        next_cleaning = 0.0
         while True:
             try:
                 await asyncio.to_thread(self._look_after_replicas, workflows)
-                if time.monotonic() >= next_cleaning:
+                if time.monotonic() >= self._next_cleaning:
+                    self._next_cleaning = time.monotonic() + _CLEANING_SECONDS
                     await asyncio.to_thread(self._clean, workflows)
-                    next_cleaning = time.monotonic() + _CLEANING_SECONDS
             except Exception:  # it must go on
+                self._next_cleaning = 0.0
                 _logger.exception("Housekeeping of batches failed and is tried again.")
             await asyncio.sleep(BEAT_SECONDS)
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request
 
-from service.access import AppLifecycle, AppSettings, Owner, RequiredKeeper
+from service.access import AppSettings, Owner, RequiredKeeper
 from service.batches import store
 from service.batches.files import find_file
 from service.batches.schemas import BatchList, BatchObject, BatchRequest, parse_window, show_batch
@@ -25,13 +25,11 @@ _DAY_SECONDS = 86_400
     responses=ERROR_RESPONSES,
     openapi_extra={"requestBody": BATCH_BODY},
 )
-async def create_batch(
-    request: Request, keeper: RequiredKeeper, lifecycle: AppLifecycle, settings: AppSettings, owner: Owner
-) -> BatchObject:
+async def create_batch(request: Request, keeper: RequiredKeeper, settings: AppSettings, owner: Owner) -> BatchObject:
     """Have the lines of an uploaded file judged. They are worked on while requests leave room, survive crashes and
     restarts, and each ends in the output file or, if it failed, in the error file.
     """
-    lifecycle.require_judge()
+    keeper.require_open()
     fields = await read_fields(request, settings, BatchRequest)
 
     def add(connection: sa.Connection) -> Batch:
@@ -55,6 +53,7 @@ async def create_batch(
             metadata=fields.metadata or {},
         )
 
+    keeper.require_open()  # once more: the body may have been long in coming
     batch = await keeper.database.run(add)
     await keeper.submit(batch.id)
     return show_batch(batch, store.Counts())

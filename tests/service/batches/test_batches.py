@@ -383,6 +383,48 @@ def test_a_service_that_stops_leaves_the_rest_to_its_successor(
     assert first.num_prompts + second.num_prompts == 2 * 30
 
 
+def test_a_batch_that_is_written_down_when_the_service_stops_is_not_refused_any_more(
+    serve_batches: ServeBatches, make_line: MakeLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its caller would send it again, and the next process would judge it twice."""
+    add = store.add_batch
+    with serve_batches() as caller:
+
+        def add_and_stop(*args: Any, **values: Any) -> store.Batch:
+            batch = add(*args, **values)
+            caller.server.lifecycle.stop_accepting()  # what SIGTERM does first
+            return batch
+
+        monkeypatch.setattr(store, "add_batch", add_and_stop)
+        batch = caller.start([make_line("one")])
+        with pytest.raises(openai.InternalServerError, match="stopping"):
+            caller.client.batches.create(
+                input_file_id=batch.input_file_id,
+                endpoint="/v1/judge",  # type: ignore[arg-type]
+                completion_window="24h",
+            )
+    with serve_batches() as caller:
+        assert caller.wait(batch).status == "completed"
+        assert [each.id for each in caller.client.batches.list()] == [batch.id]
+
+
+def test_a_batch_that_could_not_be_submitted_at_once_is_submitted_by_housekeeping(
+    serve_batches: ServeBatches, make_line: MakeLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = workflows.BatchWorkflows.submit
+    failures = [OperationalError("INSERT", {}, Exception("the connection is lost"))]
+
+    def fail_once(self: workflows.BatchWorkflows, batch_id: str) -> None:
+        if failures:
+            raise failures.pop()
+        submit(self, batch_id)
+
+    with serve_batches() as caller:
+        monkeypatch.setattr(workflows.BatchWorkflows, "submit", fail_once)
+        assert caller.wait(caller.start([make_line("one")])).status == "completed"
+    assert not failures
+
+
 def test_counts_are_there_for_prometheus(serve_batches: ServeBatches, make_line: MakeLine) -> None:
     with serve_batches() as caller:
         caller.wait(caller.start([make_line("one"), b"no"]))
