@@ -58,7 +58,7 @@ def open_port(host: str, port: int, names: PortNames = _NAMES) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(_BACKLOG)
-    except OSError as error:
+    except (OSError, TypeError) as error:  # the latter: a host that cannot be a name
         listener.close()
         raise StartError(_describe_bind_failure(error, host, port, names)) from None
     return listener
@@ -194,14 +194,15 @@ def _is_any_waiting_for_the_database() -> bool:
     return any(thread.name.startswith("dbos-executor-") for thread in threading.enumerate())
 
 
-def _describe_bind_failure(error: OSError, host: str, port: int, names: PortNames) -> str:
+def _describe_bind_failure(error: OSError | TypeError, host: str, port: int, names: PortNames) -> str:
     where = f"Port {port} on {host}"
-    if error.errno == errno.EADDRINUSE:
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.EADDRINUSE:
         return (
             f"{where} is in use by another process, or by this one for something else. Stop that process, or choose "
             f"another port with {names.port}; 0 takes a free one."
         )
-    if error.errno == errno.EACCES:
+    if number == errno.EACCES:
         return f"{where} may not be opened by this user. Choose a port above 1023 with {names.port}."
     return (
         f"{where} cannot be opened: {host} is no address of this machine. Use 127.0.0.1 for this machine only or "

@@ -26,7 +26,9 @@ _RULES = VerdictRules()
 class Settings(BaseSettings):
     """What an operator can choose. Units are in the names; sizes are bytes, characters, pixels or tokens."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, allow_inf_nan=False
+    )
 
     host: str = Field("127.0.0.1", description="Address to listen on. `0.0.0.0` opens the service to the network.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on. 0 takes a free one and prints it.")
@@ -178,7 +180,10 @@ class Settings(BaseSettings):
         512 * 2**20, ge=1024, description="Largest file that may be uploaded for a batch, in bytes. Above: 413."
     )
     file_retention_days: float = Field(
-        30.0, gt=0, description="How long uploaded files, and the results of batches that have ended, are kept."
+        30.0,
+        gt=0,
+        le=1_000_000,
+        description="How long uploaded files, and the results of batches that have ended, are kept.",
     )
 
     tie_margin: float = Field(

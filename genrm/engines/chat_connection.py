@@ -279,11 +279,20 @@ def _parse_retry_after(value: str) -> float | None:
 
 def _complete_url(base_url: str) -> str:
     url = base_url.strip().rstrip("/").removesuffix("/chat/completions")
-    if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
+    if not _is_address(url):
         raise ValueError(
             f"'{_hide_credentials(url)}' is no address of a model server. Give one such as http://localhost:8001/v1."
         )
     return url if urlsplit(url).path else url + "/v1"
+
+
+def _is_address(url: str) -> bool:
+    try:
+        httpx.URL(url)
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except (httpx.InvalidURL, ValueError):  # among others a port that is no number, or above 65535
+        return False
 
 
 def _hide_credentials(url: str) -> str:

@@ -40,6 +40,7 @@ def test_an_adapter_for_a_server_is_refused() -> None:
         build_engine(load_settings(engine_url="http://127.0.0.1:9/v1", adapter="x"), Metrics())
 
 
-def test_a_url_that_is_none_is_refused_with_its_setting() -> None:
-    with pytest.raises(StartError, match="GENRM_ENGINE_URL"):
-        build_engine(load_settings(engine_url="vllm"), Metrics())
+@pytest.mark.parametrize("url", ["vllm", "http://h:abc/v1", "http://h:99999/v1", f"http://{'ä' * 70}/v1"])
+def test_a_url_that_is_none_is_refused_with_its_setting(url: str) -> None:
+    with pytest.raises(StartError, match=f"GENRM_ENGINE_URL: '{url}' is no address"):
+        build_engine(load_settings(engine_url=url), Metrics())

@@ -251,7 +251,7 @@ def test_without_a_port_of_their_own_metrics_take_none() -> None:
     assert open_metrics_port(load_settings(metrics_host="192.0.2.1")) is None
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "ä" * 70, "a\0b"])
 def test_an_address_of_another_machine_is_refused_with_the_setting(host: str) -> None:
     with pytest.raises(StartError, match="GENRM_HOST"):
         open_port(host, 0)

@@ -53,6 +53,10 @@ def test_settings_do_not_change_after_the_start() -> None:
         ("MAX_BODY_BYTES", "10"),
         ("LOG_FORMAT", "xml"),
         ("MAX_TOKENS", "0"),
+        ("FILE_RETENTION_DAYS", "inf"),
+        ("FILE_RETENTION_DAYS", "1e300"),
+        ("SHUTDOWN_DELAY_SECONDS", "inf"),
+        ("REQUEST_TIMEOUT_SECONDS", "inf"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_refused_with_its_variable(
