@@ -208,7 +208,8 @@ class ChatConnection:
         await response.aread()
         status, words = response.status_code, self._find_words(response)
         level = logging.INFO if status in {400, 422} else logging.WARNING  # abilities are found out by being refused
-        shown = words[:_MAX_LOGGED_CHARACTERS]
+        signs = (sign if sign.isprintable() else " " for sign in words)  # line breaks would begin a line of our log
+        shown = " ".join("".join(signs).split())[:_MAX_LOGGED_CHARACTERS]
         logger.log(level, "The model server at %s answered HTTP %d: %s", self.address, status, shown)
         if status == 413 or (status in {400, 422} and any(sign in words.lower() for sign in _SIGNS_OF_LENGTH)):
             raise InputTooLongError(

@@ -217,6 +217,13 @@ class TestFailures:
         assert KEY not in caplog.text
         assert isinstance(caught.value, RefusedError) == (status == 400)
 
+    async def test_the_server_s_words_stay_on_one_line_of_the_log(self, caplog: pytest.LogCaptureFixture) -> None:
+        words = "No.\r\n2026-01-01 [info] request\u2028status=200\x1b[2K"
+        async with connect(answer_in_turn(write(400, {"error": {"message": words}}))[0]) as connection:
+            with caplog.at_level(logging.INFO), pytest.raises(RefusedError):
+                await ask(connection)
+        assert caplog.messages[-1].endswith("answered HTTP 400: No. 2026-01-01 [info] request status=200 [2K")
+
     @pytest.mark.parametrize("payload", [None, [], "no", {"detail": [{"input": "the whole prompt"}]}, {"error": 3}])
     async def test_words_in_an_unknown_place_are_not_logged(
         self, payload: object, caplog: pytest.LogCaptureFixture
