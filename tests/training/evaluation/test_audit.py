@@ -12,6 +12,7 @@ from training.evaluation.audit import audit, measure_length, measure_steadiness,
 from training.evaluation.setup import Setup
 from training.evaluation.styles import STYLES, as_bullets
 from training.sources import Pair
+from training.statistics import share_with_interval
 
 MakeSetup = Callable[..., Setup]
 
@@ -60,7 +61,7 @@ def test_pairs_of_equal_length_say_nothing_of_length() -> None:
 def test_yes_bias_is_how_much_more_often_yes_wins_than_it_is_right() -> None:
     pairs = [pair("Yes, it is.", "No, it is not.", "B"), pair("No.", '"Yes".', "B"), pair("A dog.", "Yes.", "A")]
     found = measure_yes(pairs, [verdict("A"), verdict("B"), verdict("A")])
-    assert found["yes wins"] == {"value": 1.0, "low": 1.0, "high": 1.0, "num": 2}
+    assert found["yes wins"] == pytest.approx(share_with_interval(2, 2))
     assert found["yes bias (difference)"]["value"] == 0.5
     assert measure_yes(pairs[2:], [verdict("A")]) == {}
 
