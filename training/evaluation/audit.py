@@ -53,7 +53,7 @@ async def audit(setup: Setup, *, num_samples: int = 5) -> Report:
         report = Report(title="Audit", settings=setup.settings(), skipped=[*found.skipped, *judging.skipped])
     pairs, (kept,) = keep_judged(found.rows, verdicts)
     outcomes = [make_outcome(pair, verdict) for pair, verdict in zip(pairs, kept, strict=True)]
-    behaviour = measure_behaviour(outcomes)
+    behaviour = measure_behaviour(outcomes, seed=setup.seed)
     flips = [not outcome.consistent for outcome in outcomes if outcome.consistent is not None]
     confidences, right = find_confidences(pairs, kept)
     report.sections = {

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from genrm.types import Response, Verdict
+from training.ratios import Ratio
 from training.sources import Pair
 from training.statistics import Estimate, bootstrap_macro_mean, bootstrap_mean, share_with_interval
 
@@ -90,20 +91,22 @@ def measure_accuracy(
     return sections
 
 
-def measure_behaviour(outcomes: Sequence[Outcome]) -> dict[str, Estimate]:
-    """How often orders agree, the first position wins, and an answer could not be parsed."""
+def measure_behaviour(outcomes: Sequence[Outcome], *, seed: int = 0) -> dict[str, Estimate]:
+    """How often orders agree, the first position wins, and an answer could not be parsed. The last two are shares of
+    readings; those of one pair are not independent, so their intervals are bootstrapped over pairs.
+    """
     consistent = [outcome.consistent for outcome in outcomes if outcome.consistent is not None]
-    readings = [
-        (value, is_first)
-        for outcome in outcomes
-        for values, is_first in ((outcome.given, outcome.label == "A"), (outcome.exchanged, outcome.label == "B"))
-        for value in values
-    ]
-    first = [_decide(p if is_first else 1 - p) for p, is_first in readings if p is not None]
+    first, unparsed = Ratio(), Ratio()
+    for number, outcome in enumerate(outcomes):
+        for values, is_first in ((outcome.given, outcome.label == "A"), (outcome.exchanged, outcome.label == "B")):
+            for value in values:
+                unparsed.add(str(number), float(value is None))
+                if value is not None:
+                    first.add(str(number), _decide(value if is_first else 1 - value))
     return {
         "consistency": share_with_interval(sum(consistent), len(consistent)),
-        "first-position rate": share_with_interval(sum(first), len(first)),
-        "unparsed rate": share_with_interval(len(readings) - len(first), len(readings)),
+        "first-position rate": first.estimate(seed=seed),
+        "unparsed rate": unparsed.estimate(seed=seed),
     }
 
 

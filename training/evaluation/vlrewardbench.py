@@ -117,7 +117,7 @@ def _fill(report: Report, outcomes: Sequence[Outcome], pairs: Sequence[Pair], *,
                 report.sections[name] = measure_accuracy(outcomes, measure, convention, seed=seed)
         else:  # all conventions say the same
             report.sections[measure] = measure_accuracy(outcomes, measure, "dropped", seed=seed)
-    report.sections["behaviour"] = measure_behaviour(outcomes)
+    report.sections["behaviour"] = measure_behaviour(outcomes, seed=seed)
     shorter = [prefer_shorter(pair) for pair in pairs]
     report.sections["baseline: response with fewer words"] = {"overall (micro)": bootstrap_mean(shorter, seed=seed)} | {
         name: bootstrap_mean([s for s, pair in zip(shorter, pairs, strict=True) if pair.group == name], seed=seed)

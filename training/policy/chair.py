@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from experts.claims import Claim, extract_claims
 from experts.lexicon import Lexicon, default_lexicon
 from genrm.types import Evidence
-from training.policy.figures import Ratio
+from training.ratios import Ratio
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

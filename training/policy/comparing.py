@@ -13,8 +13,8 @@ from genrm.plots import draw_bars, draw_differences
 from training.evaluation.report import Report
 from training.html_report.evaluated import leave_report_page
 from training.jobs.files import read_json
-from training.policy.figures import Parts, estimate_difference, estimate_ratio
 from training.policy.pictures import wrap
+from training.ratios import Parts, estimate_difference, estimate_ratio
 from training.statistics import Estimate
 
 _SCORES = "scores.json"

@@ -20,8 +20,8 @@ from training.evaluation.judges import JudgeChoice, open_judge
 from training.evaluation.judging import open_judging
 from training.jobs.config import Section
 from training.policy.answers import says_the_same
-from training.policy.figures import Ratio
 from training.policy.questions import Question
+from training.ratios import Ratio
 from training.sources import Pair, Skipped
 
 FOLDER = "judge"

@@ -24,12 +24,12 @@ from training.policy.answers import says_the_same
 from training.policy.asking import Answers, describe_policy, open_answers
 from training.policy.captions import ChairBy, check_captions, choose_truth
 from training.policy.chair import CaptionCheck, check_by_objects, count_objects, measure_captions
-from training.policy.figures import Ratio
 from training.policy.judged import ReferenceJudge, judge_answers, measure_judged
 from training.policy.pictures import draw_figures
 from training.policy.pope import SAMPLINGS, PopeAnswer, measure_pope, parse_answer
 from training.policy.questions import Question, Task
 from training.policy.selection import PolicyQuestions, choose_questions
+from training.ratios import Ratio
 from training.sources import Skipped
 from training.statistics import Estimate
 

@@ -17,7 +17,7 @@ from itertools import permutations
 from typing import Literal, get_args
 
 from experts.lexicon import default_lexicon
-from training.policy.figures import Ratio
+from training.ratios import Ratio
 
 Sampling = Literal["random", "popular", "adversarial"]
 SAMPLINGS: tuple[Sampling, ...] = get_args(Sampling)

@@ -12,6 +12,7 @@ from training.evaluation.scoring import (
     prefer_shorter,
 )
 from training.sources import Pair
+from training.statistics import share_with_interval
 
 
 def pair(label: Response = "A", *, a: str = "one two", b: str = "one", group: str = "g") -> Pair:
@@ -94,6 +95,27 @@ def test_an_order_that_was_never_read_is_not_unparsed() -> None:
     assert measure_accuracy([one_order], "mean of the orders", "wrong")["overall (micro)"]["value"] == 1.0
     assert measure_accuracy([one_order], "order exchanged", "wrong")["overall (micro)"]["num"] == 0
     assert measure_behaviour([one_order])["unparsed rate"]["num"] == 1
+
+
+def test_readings_of_one_pair_say_no_more_of_its_position_than_one() -> None:
+    """Eight pairs of forty are read wholly by position, and the readings of eight others are all unparsed."""
+
+    def widths(num_samples: int) -> list[float]:
+        kinds = [(0.9, 0.1), (0.9, 0.9), (0.1, 0.1), (0.9, 0.9), (None, None)]
+        found = measure_behaviour(
+            [
+                Outcome(
+                    group="g", label="A", given=(one,) * num_samples, exchanged=(other,) * num_samples, verdict=1.0,
+                    consistent=None,
+                )
+                for one, other in kinds * 8
+            ]
+        )  # fmt: skip
+        return [found[name]["high"] - found[name]["low"] for name in ("first-position rate", "unparsed rate")]
+
+    assert widths(5) == pytest.approx(widths(1))
+    wilson = share_with_interval(8, 40)
+    assert widths(5)[1] == pytest.approx(wilson["high"] - wilson["low"], rel=0.15)
 
 
 def test_always_first_is_seen_whichever_response_is_better() -> None:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from training.policy.figures import Ratio, estimate_difference, estimate_ratio
+from training.ratios import Ratio, estimate_difference, estimate_ratio
 from training.statistics import share_with_interval
 
 
@@ -39,9 +39,17 @@ def test_items_of_one_image_are_drawn_together() -> None:
 def test_what_is_the_same_everywhere_is_still_in_doubt() -> None:
     none = make_ratio(*((str(number), 0.0, 2.0) for number in range(10)))
     assert none.estimate()["value"] == 0
-    assert none.estimate()["high"] == share_with_interval(0, 10)["high"] > 0.2
+    assert none.estimate()["high"] == pytest.approx(share_with_interval(0, 10)["high"])
     every = make_ratio(*((str(number), 2.0, 2.0) for number in range(10)))
-    assert every.estimate()["low"] == share_with_interval(10, 10)["low"] < 0.8
+    assert every.estimate()["low"] == pytest.approx(share_with_interval(10, 10)["low"])
+
+
+def test_a_half_in_every_pair_is_still_in_doubt() -> None:
+    """As many pairs as Wilson's upper bound of none allows could be all 0 or all 1."""
+    halves = make_ratio(*((str(number), float(item), 1.0) for number in range(10) for item in (0, 1))).estimate()
+    bound = share_with_interval(0, 10)["high"]
+    assert (halves["value"], halves["low"], halves["high"]) == pytest.approx((0.5, 0.5 - bound / 2, 0.5 + bound / 2))
+    assert halves["num"] == 20
 
 
 def test_nothing_in_the_denominator_is_no_number() -> None:
@@ -57,7 +65,11 @@ def test_a_difference_is_paired_over_the_images_that_both_have() -> None:
     after = make_ratio(*((str(number), number % 5 + 1, 10.0) for number in range(100)), ("only after", 9.0, 10.0))
     difference = estimate_difference(after.parts, before.parts)
     assert difference["value"] == pytest.approx(0.1)
-    assert difference["high"] - difference["low"] < 1e-9
+    bound, width = share_with_interval(0, 100)["high"], difference["high"] - difference["low"]
+    assert width == pytest.approx(2 * bound)  # that the same change shows in all of them leaves this doubt
+    assert width < 0.9 * (
+        after.estimate()["high"] - after.estimate()["low"] + before.estimate()["high"] - before.estimate()["low"]
+    )
     assert difference["num"] == 100
     assert estimate_difference(after.parts, {"elsewhere": (1, 1, 1)})["num"] == 0
 
