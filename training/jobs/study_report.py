@@ -1,7 +1,8 @@
 """What a study found so far: `results.json`, a Markdown table and plots, from the `result.json` of the finished runs.
 
-Figures are means over seeds with a 95 % t-interval over seeds. An arm with one finished seed shows that run's own
-interval instead, which says how well one judge was measured and nothing about training it again.
+Figures are means over seeds with a 95 % t-interval over seeds; that of a share ends at 0 and 1. An arm with one
+finished seed shows that run's own interval instead, which says how well one judge was measured and nothing about
+training it again. A figure that rests on fewer seeds than its arm has says so.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,9 @@ from training.jobs.files import read_json, write_json, write_text
 from training.jobs.run_folder import RESULT
 from training.jobs.study import Run, StudyConfig
 from training.statistics import Estimate
+
+_DIFFERENCES = ("gain",)
+"""Last parts of the names of metrics that are differences of shares: even if all seeds are above 0, it may be below."""
 
 
 class SeedEstimate(Estimate):
@@ -37,7 +41,11 @@ def write_report(config: StudyConfig, finished: Sequence[Run], *, missing: Seque
         names = dict.fromkeys(name for estimates in by_seed.values() for name in estimates)
         if names:
             results[arm] = {
-                name: combine({seed: found[name] for seed, found in by_seed.items() if name in found}) for name in names
+                name: combine(
+                    {seed: found[name] for seed, found in by_seed.items() if name in found},
+                    lowest=-1.0 if name.rpartition(".")[2] in _DIFFERENCES else 0.0,
+                )
+                for name in names
             }
     metrics = _choose_metrics(config.metrics, results)
     write_json(config.output / "results.json", {"title": config.title, "arms": results, "missing": list(missing)})
@@ -57,8 +65,12 @@ def write_report(config: StudyConfig, finished: Sequence[Run], *, missing: Seque
         )
 
 
-def combine(by_seed: Mapping[int, Estimate]) -> SeedEstimate:
-    """The mean over seeds, at least one, with its t-interval; with one seed, its own interval."""
+def combine(by_seed: Mapping[int, Estimate], *, lowest: float = 0.0) -> SeedEstimate:
+    """The mean over seeds, at least one, with its t-interval; with one seed, its own interval.
+
+    lowest: of a share, or of a difference of shares. The t-interval, which knows no bounds, is cut there and at 1 if
+    all seeds' values and intervals lie within.
+    """
     from scipy.stats import t
 
     values = {str(seed): estimate["value"] for seed, estimate in by_seed.items()}
@@ -67,7 +79,12 @@ def combine(by_seed: Mapping[int, Estimate]) -> SeedEstimate:
         return SeedEstimate(**only, by_seed=values)
     centre = mean(values.values())
     half = float(t.ppf(0.975, len(values) - 1)) * stdev(values.values()) / len(values) ** 0.5
-    return SeedEstimate(value=centre, low=centre - half, high=centre + half, num=len(values), by_seed=values)
+    low, high = centre - half, centre + half
+    if all(
+        lowest <= min(each["low"], each["value"]) and max(each["high"], each["value"]) <= 1 for each in by_seed.values()
+    ):
+        low, high = max(lowest, low), min(1.0, high)
+    return SeedEstimate(value=centre, low=low, high=high, num=len(values), by_seed=values)
 
 
 def flatten_estimates(result: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Estimate]]:
@@ -99,18 +116,24 @@ def _render(title: str, results: Results, metrics: Sequence[str], missing: Seque
         f"# {title}",
         "",
         "Mean over seeds with its 95 % t-interval; of one seed, the figure with its own 95 % interval.",
+        "A figure that not all seeds of its arm have says how many it rests on.",
         "",
         f"| arm | seeds | {' | '.join(metrics)} |",
         f"|---|---|{'---|' * len(metrics)}",
     ]
     for arm, found in results.items():
         num_seeds = max(len(estimate["by_seed"]) for estimate in found.values())
-        cells = [_cell(found.get(name)) for name in metrics]
+        cells = [_cell(found.get(name), num_seeds=num_seeds) for name in metrics]
         lines.append(f"| {arm} | {num_seeds} | {' | '.join(cells)} |")
     if missing:
         lines += ["", f"Not in this table: {', '.join(missing)}."]
     return "\n".join(lines) + "\n"
 
 
-def _cell(estimate: Estimate | None) -> str:
-    return "–" if estimate is None else f"{estimate['value']:.4g} [{estimate['low']:.4g}, {estimate['high']:.4g}]"
+def _cell(estimate: SeedEstimate | None, *, num_seeds: int) -> str:
+    """num_seeds: of the arm."""
+    if estimate is None:
+        return "–"
+    num = len(estimate["by_seed"])
+    fewer = "" if num == num_seeds else f" ({num} {'seed' if num == 1 else 'seeds'})"
+    return f"{estimate['value']:.4g} [{estimate['low']:.4g}, {estimate['high']:.4g}]{fewer}"

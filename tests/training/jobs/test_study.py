@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from training.jobs.config import ConfigError
 from training.jobs.files import read_json_lines
 from training.jobs.study import StudyConfig, plan_runs
-from training.jobs.study_report import combine, flatten_estimates
+from training.jobs.study_report import combine, flatten_estimates, write_report
 from training.jobs.study_runner import RunsFailedError
 from training.statistics import Estimate
 
@@ -219,6 +219,30 @@ def test_several_seeds_give_their_mean_and_a_t_interval() -> None:
     assert (found["low"], found["high"]) == pytest.approx((0.83 - half, 0.83 + half))
     assert found["num"] == 3
     assert found["by_seed"] == {"0": 0.80, "1": 0.84, "2": 0.85}
+
+
+def test_the_interval_of_a_share_over_seeds_ends_at_1_and_that_of_other_figures_does_not() -> None:
+    def with_interval(value: float, low: float, high: float) -> Estimate:
+        return Estimate(value=value, low=low, high=high, num=100)
+
+    high = combine({0: with_interval(0.97, 0.92, 0.99), 1: with_interval(0.99, 0.95, 1.0)})
+    assert high["low"] == pytest.approx(0.98 - 12.7062 * 0.01, abs=1e-4)
+    assert high["high"] == 1.0
+    low = {0: with_interval(0.01, 0.0, 0.05), 1: with_interval(0.03, 0.01, 0.08)}
+    assert combine(low)["low"] == 0.0
+    assert combine(low, lowest=-1.0)["low"] == pytest.approx(0.02 - 12.7062 * 0.01, abs=1e-4)
+    words = combine({0: with_interval(0.9, 0.8, 1.1), 1: with_interval(0.99, 0.9, 1.2)})
+    assert words["high"] > 1.4
+
+
+def test_a_figure_that_rests_on_fewer_seeds_than_its_arm_says_so(tmp_path: Path) -> None:
+    config = StudyConfig(output=tmp_path, job="tiny", arms={"a": {}}, num_seeds=2, metrics=["*"])
+    runs = plan_runs(config, TARGETS)
+    for run, figures in zip(runs, ({"x": estimate(0.5), "y": estimate(0.5)}, {"x": estimate(0.5)}), strict=True):
+        run.folder.mkdir(parents=True)
+        (run.folder / "result.json").write_text(json.dumps(figures))
+    write_report(config, runs, missing=[])
+    assert "| a | 2 | 0.5 [0.5, 0.5] | 0.5 [0.45, 0.55] (1 seed) |" in (tmp_path / "results.md").read_text()
 
 
 def test_one_seed_keeps_the_interval_of_its_run() -> None:
