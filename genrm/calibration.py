@@ -9,18 +9,21 @@ Where what vision experts found is added to the log-odds (`experts` is `combine`
 of the evidence belong together and are fitted together; unfitted, the judge's own temperature and a weight of 1.
 
 The file `calibration.json` lies beside the adapter, or the model where there is none; without it T is 1. It holds for
-the prompt it was fitted with, and is left aside, with a warning, under another one.
+the prompt and the weights it was fitted with, and is left aside, with a warning, under another prompt or beside other
+weights. A file that names no weights, as those of earlier versions, holds for any.
 """
 
 import json
 import logging
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol, get_args, runtime_checkable
 
 from genrm.errors import ModelLoadError
+from genrm.fingerprints import fingerprint_weights
 from genrm.prompts import PROMPT_VERSION
 from genrm.types import Mode
 
@@ -85,11 +88,17 @@ def find_calibration(engine: object) -> Calibration:
 
 
 def read_calibration(folder: str | Path) -> Calibration:
-    """What `calibration.json` in an adapter's or model's folder says; `UNCALIBRATED` without one, as for a hub id.
+    """What `calibration.json` in an adapter's or model's folder says; `UNCALIBRATED` without one, as for a hub id, and
+    if it was fitted for another prompt or other weights than those that lie there.
 
     Raises ModelLoadError if the file cannot be read as one.
     """
-    path = Path(folder).expanduser() / CALIBRATION_FILE
+    folder = Path(folder).expanduser()
+    return _read(folder / CALIBRATION_FILE, weights=lambda: fingerprint_weights(folder))
+
+
+def _read(path: Path, *, weights: Callable[[], str]) -> Calibration:
+    """weights: the fingerprint of those that it should be for, asked for if there is a file; empty if unknown."""
     if not path.is_file():
         return UNCALIBRATED
     try:
@@ -101,7 +110,8 @@ def read_calibration(folder: str | Path) -> Calibration:
                 for mode, each in record.get("combined", {}).items()
             },
         )
-        fitted_for = record["prompt_version"]
+        fitted_for, fitted_weights = record["prompt_version"], record.get("weights")
+        present_weights = weights()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelLoadError(
             f"{path} is no calibration ({error}). Write it anew with vl-genrm calibrate, or remove it."
@@ -114,6 +124,15 @@ def read_calibration(folder: str | Path) -> Calibration:
             PROMPT_VERSION,
         )
         return UNCALIBRATED
+    if fitted_weights and present_weights and fitted_weights != present_weights:
+        _log.warning(
+            "%s was fitted for weights with the fingerprint %s and is not used with these, %s; run vl-genrm calibrate "
+            "again, or remove it.",
+            path,
+            fitted_weights,
+            present_weights,
+        )
+        return UNCALIBRATED
     return calibration
 
 
@@ -122,18 +141,41 @@ def write_calibration(
     temperatures: Mapping[Mode, float],
     combined: Mapping[Mode, Scale] | None = None,
     *,
+    weights: str = "",
     notes: Mapping[str, object],
 ) -> Path:
-    """Write what was fitted beside a model, keeping what else is there for the same prompt.
+    """Write what was fitted beside a model, keeping what else is there for the same prompt and weights.
 
-    notes: what it rests on, for readers. Returns the file's path.
+    weights: fingerprint (`genrm.fingerprints`) of the adapter, or the model where there is none; empty if unknown.
+    notes: what it rests on, for readers. What was there and cannot be read is replaced, with a warning. A kill leaves
+    the old file or the new one. Returns the file's path.
     """
-    known = read_calibration(folder)
-    merged = Calibration({**known.temperatures, **temperatures}, {**known.combined, **(combined or {})})
     path = folder / CALIBRATION_FILE
+    try:
+        known = _read(path, weights=lambda: weights)
+    except ModelLoadError as error:
+        _log.warning("A broken file is replaced: %s", error)
+        known = UNCALIBRATED
+    merged = Calibration({**known.temperatures, **temperatures}, {**known.combined, **(combined or {})})
     record: dict[str, object] = {"prompt_version": PROMPT_VERSION, "temperatures": dict(merged.temperatures)}
+    if weights:
+        record["weights"] = weights
     if merged.combined:
         record["combined"] = {mode: asdict(scale) for mode, scale in merged.combined.items()}
     record["notes"] = dict(notes)
-    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    _replace(path, json.dumps(record, indent=2) + "\n")
     return path
+
+
+def _replace(path: Path, text: str) -> None:
+    """Put a text file in its place in one step."""
+    new = path.with_name(f".new-{path.name}")
+    try:
+        with new.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise

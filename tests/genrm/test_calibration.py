@@ -11,6 +11,7 @@ from PIL import Image
 from genrm.calibration import UNCALIBRATED, Calibration, find_calibration, read_calibration, write_calibration
 from genrm.engines.fake import FakeEngine
 from genrm.errors import ModelLoadError
+from genrm.fingerprints import fingerprint_weights
 from genrm.judge import Judge, JudgeOptions
 from genrm.types import Comparison, Verdict
 
@@ -88,3 +89,52 @@ def test_a_broken_file_is_an_error_that_names_it(tmp_path: Path, content: str) -
     (tmp_path / "calibration.json").write_text(content)
     with pytest.raises(ModelLoadError, match=r"calibration\.json is no calibration"):
         read_calibration(tmp_path)
+
+
+def test_a_calibration_of_other_weights_is_left_aside_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    weights = tmp_path / "adapter_model.safetensors"
+    weights.write_bytes(b"one")
+    write_calibration(tmp_path, {"critique": 2.0}, weights=fingerprint_weights(tmp_path), notes={})
+    assert read_calibration(tmp_path).scale("critique").temperature == 2.0
+    weights.write_bytes(b"two")
+    with caplog.at_level(logging.WARNING):
+        assert read_calibration(tmp_path) == UNCALIBRATED
+    assert "was fitted for weights with the fingerprint" in caplog.text
+    assert "run vl-genrm calibrate again" in caplog.text
+
+
+def test_a_calibration_that_names_no_weights_holds_for_any(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"one")
+    write_calibration(tmp_path, {"critique": 2.0}, notes={})
+    assert read_calibration(tmp_path).scale("critique").temperature == 2.0
+
+
+def test_temperatures_of_other_weights_are_not_kept(tmp_path: Path) -> None:
+    write_calibration(tmp_path, {"critique": 2.0}, weights="one", notes={})
+    write_calibration(tmp_path, {"fast": 0.5}, weights="two", notes={})
+    assert read_calibration(tmp_path) == Calibration({"fast": 0.5})
+
+
+def test_a_torn_file_is_replaced_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "calibration.json").write_text('{"prompt_ver')
+    with caplog.at_level(logging.WARNING):
+        write_calibration(tmp_path, {"critique": 2.0}, notes={})
+    assert "A broken file is replaced" in caplog.text
+    assert read_calibration(tmp_path) == Calibration({"critique": 2.0})
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_calibration(tmp_path, {"critique": 2.0}, notes={})
+
+    def fail(number: int) -> None:
+        raise OSError(number)
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError):  # noqa: PT011 - the number is that of a file
+        write_calibration(tmp_path, {"critique": 3.0}, notes={})
+    assert read_calibration(tmp_path) == Calibration({"critique": 2.0})
+    assert [path.name for path in tmp_path.iterdir()] == ["calibration.json"]

@@ -21,6 +21,7 @@ from scipy.special import expit
 
 from genrm.calibration import Scale, write_calibration
 from genrm.evidence import evidence_log_odds
+from genrm.fingerprints import fingerprint_weights
 from genrm.plots import draw_reliability
 from genrm.types import Verdict
 from training.evaluation.report import Report
@@ -72,12 +73,13 @@ async def calibrate(setup: Setup, *, beside: Path | None) -> Report:
     notes = {"source": setup.source, "pairs": len(odds), "ECE before and after": [
         round(report.sections[name]["ECE"]["value"], 4) for name in ("before", "after")
     ]}  # fmt: skip
+    weights = fingerprint_weights(beside) if beside is not None else ""
     for folder in (setup.output, beside):
         if folder is not None:
             if combines:
-                write_calibration(folder, {}, {setup.options.mode: scale}, notes=notes)
+                write_calibration(folder, {}, {setup.options.mode: scale}, weights=weights, notes=notes)
             else:
-                write_calibration(folder, {setup.options.mode: scale.temperature}, notes=notes)
+                write_calibration(folder, {setup.options.mode: scale.temperature}, weights=weights, notes=notes)
     return report
 
 

@@ -5,7 +5,6 @@ that verdicts of two different ones are never mixed in one folder.
 """
 
 import asyncio
-import hashlib
 import os
 import sys
 import uuid
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from genrm.calibration import UNCALIBRATED, Calibration, find_calibration
 from genrm.engines.contract import Engine
 from genrm.errors import EngineError, InvalidComparisonError
+from genrm.fingerprints import fingerprint_weights
 from genrm.judge import Judge, JudgeOptions
 from genrm.shipped import expert_folder, judge_folder
 from genrm.types import Comparison, Verdict
@@ -34,7 +34,6 @@ _LEAST_WAIT_SECONDS = 0.1
 _MAX_DOUBLINGS = 5
 _BUSY = frozenset({409, 429, 503})
 _ROW_FIELDS = frozenset({"image", "images", "question", "response_a", "response_b"})
-_SAMPLED_BYTES = 2**20
 
 
 class PairJudge(Protocol):
@@ -255,22 +254,6 @@ class RemoteJudge:
                 )
             await asyncio.sleep(wait)
             waited += wait
-
-
-def fingerprint_weights(folder: Path) -> str:
-    """Tells the weights of a model folder from others: size, beginning and end of every file of tensors. Empty for
-    anything else, e.g. a hub id. Cheap also for many gigabytes; training changes every part of a file.
-    """
-    digest = hashlib.blake2b(digest_size=8)
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-    for path in files:
-        size = path.stat().st_size
-        digest.update(f"{path.name} {size} ".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(_SAMPLED_BYTES))
-            file.seek(max(0, size - _SAMPLED_BYTES))
-            digest.update(file.read())
-    return digest.hexdigest() if files else ""
 
 
 def _load_panel(choice: JudgeChoice) -> "ExpertPanel | None":

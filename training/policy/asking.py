@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from genrm.engines.contract import Engine, Prompt, Sampling
 from genrm.errors import GenRMError, InvalidComparisonError
+from genrm.fingerprints import fingerprint_weights
 from training.engines import EngineChoice, open_engine
-from training.evaluation.judges import fingerprint_weights
 from training.jobs.config import describe_changes
 from training.jobs.files import append_json_line, read_json, read_json_lines, write_json
 from training.policy.questions import Question

@@ -9,6 +9,7 @@ import pytest
 
 from genrm.calibration import Calibration, Scale, read_calibration
 from genrm.engines.fake import FakeEngine
+from genrm.fingerprints import fingerprint_weights
 from training.evaluation.calibrating import apply_scale, as_confidences, calibrate, cross_fit, find_log_odds, fit_scale
 from training.evaluation.judges import LocalJudge
 from training.evaluation.judging import open_judging
@@ -79,7 +80,10 @@ def test_cross_fitting_removes_the_calibration_error() -> None:
 async def test_what_is_fitted_is_saved_beside_the_weights_and_reported(make_setup: MakeSetup, tmp_path: Path) -> None:
     beside = tmp_path / "adapter"
     beside.mkdir()
+    (beside / "adapter_model.safetensors").write_bytes(b"weights")
     report = await calibrate(make_setup(), beside=beside)
+    for folder in (beside, tmp_path / "output"):
+        assert json.loads((folder / "calibration.json").read_text())["weights"] == fingerprint_weights(beside)
     assert set(report.sections["before"]) == {"ECE", "negative log likelihood"}
     temperature = read_calibration(beside).scale("critique").temperature
     assert temperature == pytest.approx(report.counts["temperature"], abs=1e-4)

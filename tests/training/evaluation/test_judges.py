@@ -16,7 +16,7 @@ from genrm.judge import JudgeOptions
 from genrm.types import Comparison
 from service.app import create_app
 from service.settings import load_settings
-from training.evaluation.judges import JudgeChoice, LocalJudge, RemoteJudge, fingerprint_weights, open_judge
+from training.evaluation.judges import JudgeChoice, LocalJudge, RemoteJudge, open_judge
 
 PAIR = Comparison(
     images=(Image.new("RGB", (24, 24), "teal"),), question="What is it?", response_a="A dog.", response_b="A cat."
@@ -150,16 +150,6 @@ def test_options_that_contradict_each_other_are_refused() -> None:
         JudgeChoice(url="http://service", statements="shipped", with_experts=True)
     with pytest.raises(EngineError, match="http://127"):
         open_judge(JudgeChoice(url="service:80"))
-
-
-def test_weights_of_the_same_size_are_told_apart(tmp_path: Path) -> None:
-    prints = set()
-    for name, content in (("one", b"a" * 100), ("two", b"a" * 99 + b"b"), ("same", b"a" * 100)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "model.safetensors").write_bytes(content)
-        prints.add(fingerprint_weights(tmp_path / name))
-    assert len(prints) == 2
-    assert fingerprint_weights(tmp_path / "absent") == ""
 
 
 def test_a_local_judge_uses_the_calibration_beside_its_weights_unless_told_not_to(tmp_path: Path) -> None:
