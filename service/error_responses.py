@@ -3,6 +3,7 @@ everything.
 """
 
 import logging
+from functools import cache
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -18,6 +19,8 @@ from service.schemas import ErrorBody, ErrorDetail
 from service.validation import refuse_invalid, shorten
 
 _logger = logging.getLogger(__name__)
+_compile_path = cache(compile_path)
+"""Of the documented paths, which are few and stay."""
 
 
 def build_error_response(error: BaseException, record: RequestRecord) -> Response:
@@ -95,6 +98,6 @@ def find_methods(request: Request) -> str:
     """All methods of a documented URL, as an `Allow` header names them. The framework knows the first route's only."""
     found: set[str] = set()
     for template, operations in request.app.openapi()["paths"].items():
-        if compile_path(template)[0].match(request.url.path):
+        if _compile_path(template)[0].match(request.url.path):
             found |= {method.upper() for method in operations}
     return ", ".join(sorted(found))

@@ -5,6 +5,7 @@ The judge route reads its body itself, so its schemas are put into the document 
 requests.
 """
 
+from functools import cache
 from typing import Any, get_args
 
 from fastapi import FastAPI
@@ -302,9 +303,12 @@ _SECURITY_SCHEMES = {
 
 
 def install_schema(app: FastAPI) -> None:
-    """Make `app.openapi()` add the schemas that the framework can not know of."""
+    """Make `app.openapi()` add the schemas that the framework can not know of. The document is built once, when it is
+    first asked for; routes that come later are not in it.
+    """
     generate = app.openapi
 
+    @cache
     def openapi() -> dict[str, Any]:
         document = generate()
         document["components"]["schemas"] |= _build_schemas()
@@ -322,9 +326,8 @@ def install_schema(app: FastAPI) -> None:
         ):
             _add_error_examples(document["paths"][path]["post"]["responses"])
         for operations in document["paths"].values():
-            if "post" in operations:  # again and again: the framework keeps the document
-                others = [each for each in operations["post"].get("parameters", ()) if each != _IDEMPOTENCY_KEY]
-                operations["post"]["parameters"] = [*others, _IDEMPOTENCY_KEY]
+            if "post" in operations:
+                operations["post"].setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign] # the documented way to extend it

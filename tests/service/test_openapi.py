@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, get_args
+from unittest.mock import Mock
 
 import httpx
 import pytest
 
+from service import openapi
 from service.errors import HTTP_STATUS, Code
 from service.openapi import EXAMPLE_REQUEST, EXAMPLE_RESPONSE
 from service.schemas import ErrorBody, JudgeRequest, JudgeResponse
@@ -106,3 +108,14 @@ async def test_the_stream_is_described_beside_the_plain_answer(document: dict[st
 
 async def test_a_stable_document_comes_back_each_time(client: httpx.AsyncClient, document: dict[str, Any]) -> None:
     assert (await client.get("/openapi.json")).json() == document
+
+
+async def test_the_document_is_built_once_however_often_it_is_needed(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers with 405 look into it, and building it would hold up every request that runs."""
+    build = Mock(wraps=openapi._build_schemas)
+    monkeypatch.setattr(openapi, "_build_schemas", build)
+    for method, path in (("GET", "/v1/judge"), ("PUT", "/v1/files"), ("GET", "/openapi.json"), ("GET", "/docs")):
+        assert (await client.request(method, path)).status_code in (200, 405)
+    assert build.call_count == 1
