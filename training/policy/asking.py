@@ -28,6 +28,9 @@ ANSWERS, POLICY = "answers.jsonl", "policy.json"
 _BLOCK = 64
 """Questions per call of the engine: what a kill costs at most."""
 
+_Picture = tuple[str, str]
+"""Identity of a picture: its source, and its name there."""
+
 
 class OtherPolicyError(GenRMError, ValueError):
     """The output folder holds answers of another policy or to other sources. Name another folder, or those."""
@@ -86,11 +89,11 @@ class Answers:
             await engine.close()
 
     async def _ask_block(
-        self, engine: Engine, block: Sequence[Question], pictures: Mapping[str, "tuple[Image, ...] | str"]
+        self, engine: Engine, block: Sequence[Question], pictures: Mapping[_Picture, "tuple[Image, ...] | str"]
     ) -> None:
         asked: list[tuple[Question, Prompt]] = []
         for question in block:
-            images = pictures[question.image]
+            images = pictures[question.source, question.image]
             if isinstance(images, str):
                 self._skip(Skipped(id=question.id, reason=images))
             else:
@@ -147,21 +150,23 @@ def describe_policy(choice: EngineChoice) -> dict[str, Any]:
     return {"model": "+".join(Path(name).name for name in names if name), "weights": prints}
 
 
-def _load(block: Sequence[Question]) -> dict[str, "tuple[Image, ...] | str"]:
+def _load(block: Sequence[Question]) -> dict[_Picture, "tuple[Image, ...] | str"]:
     """The pictures of a block by identity, or why there is none. Each is read once, and computed once."""
-    pictures: dict[str, tuple[Image, ...] | str] = {}
+    pictures: dict[_Picture, tuple[Image, ...] | str] = {}
     for question in block:
-        if question.image not in pictures:
+        picture = (question.source, question.image)
+        if picture not in pictures:
             try:
-                pictures[question.image] = question.load_images()
+                pictures[picture] = question.load_images()
             except RowError as error:
-                pictures[question.image] = str(error)
+                pictures[picture] = str(error)
     return pictures
 
 
 def _key(question: Question) -> str:
     """Names one question about one picture, whatever it is asked for."""
-    return hashlib.blake2b(f"{question.image}\0{question.text}".encode(), digest_size=12).hexdigest()
+    parts = (question.source, question.image, question.text)
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=12).hexdigest()
 
 
 def _refuse_other(then: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:

@@ -32,11 +32,13 @@ _QUESTION, _LABEL = ("text", "question"), ("label", "answer")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """One thing to ask. image: identity of the picture. objects: names of what is there, repeated as often as it is;
-    None where the row does not say. label, sampling: of POPE.
+    """One thing to ask. image: the picture's name, its identity within `source`; another source may have the same
+    name for another picture. objects: names of what is there, repeated as often as it is; None where the row does not
+    say. label, sampling: of POPE.
     """
 
     id: str
+    source: str
     image: str
     text: str
     group: str = ""
@@ -51,9 +53,10 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """A row of a source, whatever it is used for."""
+    """A row of a source, whatever it is used for. source, image: see `Question`."""
 
     id: str
+    source: str
     image: str
     record: Record = field(repr=False)
     load_images: Callable[[], tuple[Image, ...]] = field(repr=False)
@@ -88,9 +91,8 @@ def read_rows(source: str, *, images: Path | None = None, limit: int | None = No
         if image is None:  # pictures without a name: a row's id names its own, and a repeated id only one of them
             image = f"{name}-{index}" if name in seen else name
             seen.add(name)
-        rows.append(
-            Row(id=name, image=image, record=record, load_images=partial(open_images, table.rows, index, folder))
-        )
+        load_images = partial(open_images, table.rows, index, folder)
+        rows.append(Row(id=name, source=source, image=image, record=record, load_images=load_images))
     if not rows:
         raise SourceError(f"{source} has no row. Name another source.")
     return rows
@@ -111,6 +113,7 @@ def ask_references(rows: Sequence[Row]) -> tuple[list[Question], list[Skipped]]:
         asked.append(
             Question(
                 id=row.id,
+                source=row.source,
                 image=row.image,
                 text=example.question,
                 group=str(row.record.get("group") or ""),
@@ -128,8 +131,8 @@ def ask_published_pope(rows: Sequence[Row]) -> list[Question]:
     """POPE's rows as they are; others are left out."""
     return [
         Question(
-            id=row.id, image=row.image, text=text, label=row.label, load_images=row.load_images,
-            sampling=str(row.record.get("category") or UNNAMED),
+            id=row.id, source=row.source, image=row.image, text=text, label=row.label,
+            load_images=row.load_images, sampling=str(row.record.get("category") or UNNAMED),
         )
         for row in rows
         if row.label is not None and (text := find_text(row.record, _QUESTION)) is not None
@@ -170,6 +173,7 @@ def _ask_of_image(
             for name in objects:
                 yield Question(
                     id=f"{row.id}-{sampling}-{label}-{name}",
+                    source=row.source,
                     image=row.image,
                     text=ask_for(name),
                     label="yes" if label == "yes" else "no",
@@ -185,6 +189,7 @@ def ask_captions(rows: Sequence[Row], text: str, *, num: int) -> list[Question]:
     return [
         Question(
             id=f"{first[image].id}-caption",
+            source=first[image].source,
             image=image,
             text=text,
             objects=first[image].objects,

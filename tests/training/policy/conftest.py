@@ -19,12 +19,15 @@ NAMES = ("dog", "cat", "car", "bus", "pizza", "clock")
 
 
 class TellingPolicy(FakeEngine):
-    """Says what `reply` does. asked: the questions it was asked, in order. breaks_after: calls that go well."""
+    """Says what `reply` does. asked: the questions it was asked, in order. seen: each with the colour of its picture.
+    breaks_after: calls that go well.
+    """
 
     def __init__(self, reply: Callable[[str], str], *, breaks_after: int | None = None) -> None:
         super().__init__(model="telling")
         self.reply = reply
         self.asked: list[str] = []
+        self.seen: list[tuple[str, object]] = []
         self.temperatures: set[float] = set()
         self.breaks_after = breaks_after
 
@@ -39,6 +42,7 @@ class TellingPolicy(FakeEngine):
             raise InvalidComparisonError("It does not fit.")
         self.num_calls += 1
         self.asked += [prompt.shared for prompt in prompts]
+        self.seen += [(prompt.shared, prompt.images[0].getpixel((0, 0))) for prompt in prompts]
         self.temperatures.add(sampling.temperature)
         return [
             Completion(

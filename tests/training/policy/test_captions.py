@@ -17,6 +17,7 @@ def make_captions(objects: Sequence[tuple[str, ...] | None]) -> list[tuple[Quest
         (
             Question(
                 id=str(number),
+                source="rows.jsonl",
                 image=str(number),
                 text="Describe.",
                 objects=each,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import training.policy.judged
 from genrm.engines.fake import FakeEngine
@@ -73,6 +74,22 @@ def test_each_picture_and_question_is_asked_once(
     lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert len({line["key"] for line in lines}) == len(lines) == len(policy.asked)
     assert len(lines) <= 24 + 12 * 4 + 12
+
+
+def test_pictures_of_two_sources_that_share_a_name_are_told_apart(install: Install, tmp_path: Path) -> None:
+    sources = []
+    for folder, colour in (("main", "red"), ("pope", "blue")):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (56, 56), colour).save(tmp_path / folder / "0.png")
+        row = {"image": "0.png", "question": "Is there a dog in the image?", "answer": "yes"}
+        row |= {"category": "random"} if folder == "pope" else {}
+        (tmp_path / folder / "rows.jsonl").write_text(json.dumps(row) + "\n")
+        sources.append(str(tmp_path / folder / "rows.jsonl"))
+    policy = install(lambda question: "Yes.")
+    told = PolicyMeasuring(source=sources[0], pope=sources[1], caption_question="What is there?")
+    measure_policy(CHOICE, told, tmp_path / "out")
+    asked, red, blue = "Is there a dog in the image?", (255, 0, 0), (0, 0, 255)
+    assert policy.seen == [(asked, red), (asked, blue), ("What is there?", red)]
 
 
 def test_a_killed_measurement_goes_on_and_ends_as_an_unbroken_one(
