@@ -1,6 +1,6 @@
 """Judging many pairs once: every verdict is on disk before the next one counts, and a killed run goes on where it was.
 
-`verdicts.jsonl` has one line per judgement, keyed by what was judged (pair, texts, pictures or none) and how (the
+`verdicts.jsonl` has one line per judgement, keyed by what was judged (id, texts, pixels of the pictures) and how (the
 options); `judge.json` says who judged. A folder belongs to one judge with one set of options: another one is refused,
 because figures of two judges must not be mixed.
 """
@@ -18,8 +18,9 @@ from tqdm import tqdm
 
 from genrm.errors import GenRMError, InvalidComparisonError
 from genrm.judge import JudgeOptions
+from genrm.media import hash_image
 from genrm.prompts import PROMPT_VERSION
-from genrm.types import Verdict
+from genrm.types import Comparison, Verdict
 from training.evaluation.judges import PairJudge
 from training.jobs.config import describe_changes
 from training.jobs.files import append_json_line, read_json_lines, write_json
@@ -29,6 +30,8 @@ GREY = (128, 128, 128)
 _BLANK_SIZE = (224, 224)
 _JUDGE_FILE = "judge.json"
 _VERDICT_FILE = "verdicts.jsonl"
+_KEYS = ("key", "unseen_key")
+"""What a judgement is found by: what was judged with its pictures, and without them."""
 
 R = TypeVar("R")
 T = TypeVar("T", Example, Pair)
@@ -55,7 +58,8 @@ class Judging:
 
     def __post_init__(self) -> None:
         self._gate = asyncio.Semaphore(self.concurrency)
-        self._known = {row["key"]: Verdict.model_validate(row["verdict"]) for row in read_json_lines(self.path)}
+        for row in read_json_lines(self.path):
+            self._remember(row, Verdict.model_validate(row["verdict"]))
 
     async def verdicts(
         self, pairs: Sequence[Pair], *, title: str, options: JudgeOptions | None = None, blank: bool = False
@@ -65,41 +69,47 @@ class Judging:
         title: of the progress bar. options: None takes the usual ones. blank: show a grey picture instead of the real
         ones. Raises EngineError if the judge fails; what was judged by then is kept.
         """
-        options = self.options if options is None else options
-        todo = sum(_make_key(pair, options, blank=blank) not in self._known for pair in pairs)
-        with tqdm(total=len(pairs), initial=len(pairs) - todo, desc=title, unit="pair", smoothing=0.05) as bar:
+        with tqdm(total=len(pairs), desc=title, unit="pair", smoothing=0.05) as bar:
 
             async def one(pair: Pair) -> Verdict | None:
-                is_new = _make_key(pair, options, blank=blank) not in self._known
                 verdict = await self.verdict(pair, options, blank=blank)
-                bar.update(int(is_new))
+                bar.update()
                 return verdict
 
             return await gather_or_cancel(one(pair) for pair in pairs)
 
     def find(self, pair: Pair) -> Verdict | None:
         """The verdict of a pair with the usual options, if it was judged before."""
-        return self._known.get(_make_key(pair, self.options, blank=False))
+        try:
+            _, keys = _open(pair, self.options, blank=False)
+        except RowError:
+            keys = _make_keys(pair, self.options)
+        return self._recall(keys)
 
     async def verdict(self, pair: Pair, options: JudgeOptions | None = None, *, blank: bool = False) -> Verdict | None:
         """The verdict of one pair; None if it is skipped. Arguments and errors as for `verdicts`."""
         options = self.options if options is None else options
-        key = _make_key(pair, options, blank=blank)
-        if key in self._known:
-            return self._known[key]
         async with self._gate:
             try:
-                comparison = await asyncio.to_thread(pair.load)
-                if blank:
-                    pictures = tuple(Image.new("RGB", image.size, GREY) for image in comparison.images)
-                    comparison = replace(comparison, images=pictures)
+                comparison, keys = await asyncio.to_thread(_open, pair, options, blank=blank)
+                if (known := self._recall(keys)) is not None:
+                    return known
                 verdict = await self.judge.judge(comparison, options)
             except (RowError, InvalidComparisonError) as error:
-                self._skip(Skipped(id=pair.id, reason=str(error)))
-                return None
-            append_json_line(self.path, {"key": key, "id": pair.id, "verdict": verdict.model_dump(mode="json")})
-            self._known[key] = verdict
+                known = self._recall(_make_keys(pair, options, blank=blank)) if isinstance(error, RowError) else None
+                if known is None:
+                    self._skip(Skipped(id=pair.id, reason=str(error)))
+                return known
+            append_json_line(self.path, {**keys, "id": pair.id, "verdict": verdict.model_dump(mode="json")})
+            self._remember(keys, verdict)
             return verdict
+
+    def _remember(self, keys: Mapping[str, Any], verdict: Verdict) -> None:
+        self._known |= {keys[name]: verdict for name in _KEYS if name in keys}
+
+    def _recall(self, keys: Mapping[str, str]) -> Verdict | None:
+        """The verdict on these pictures; where they can no longer be read, on those that were judged."""
+        return self._known.get(keys.get("key", keys["unseen_key"]))
 
     def _skip(self, row: Skipped) -> None:
         if row.id not in {other.id for other in self.skipped}:
@@ -142,10 +152,33 @@ def _make_blank() -> tuple[Image.Image, ...]:
     return (Image.new("RGB", _BLANK_SIZE, GREY),)
 
 
-def _make_key(pair: Pair, options: JudgeOptions, *, blank: bool) -> str:
-    """Names one judgement. Ids alone will not do: published benchmarks repeat them."""
+def _open(pair: Pair, options: JudgeOptions, *, blank: bool) -> tuple[Comparison, dict[str, str]]:
+    """What is judged, and its keys. Raises RowError."""
+    comparison = pair.load()
+    keys = _make_keys(pair, options, comparison.images, blank=blank)
+    if blank:
+        pictures = tuple(Image.new("RGB", image.size, GREY) for image in comparison.images)
+        comparison = replace(comparison, images=pictures)
+    return comparison, keys
+
+
+def _make_keys(
+    pair: Pair, options: JudgeOptions, images: Sequence[Image.Image] | None = None, *, blank: bool = False
+) -> dict[str, str]:
+    """Names of one judgement, see `_KEYS`. images: as the pair has them; None if they cannot be read.
+
+    Ids alone will not do: published benchmarks repeat them, and under the same id and texts there may be another
+    picture. Grey pictures are one, whatever their size.
+    """
     blank = blank or pair.load_images is _make_blank
-    parts = [pair.id, pair.question, pair.response_a, pair.response_b, blank, asdict(options)]
+    parts = [pair.id, pair.question, pair.response_a, pair.response_b, "grey" if blank else "shown", asdict(options)]
+    keys = {"unseen_key": _hash(parts)}
+    if images is not None:
+        keys["key"] = _hash([*parts, *([] if blank else [hash_image(image).hex() for image in images])])
+    return keys
+
+
+def _hash(parts: Sequence[object]) -> str:
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=12).hexdigest()
 
 

@@ -81,6 +81,17 @@ async def test_a_row_with_new_texts_under_an_old_id_is_judged(tmp_path: Path) ->
     assert engine.num_calls == 2
 
 
+async def test_a_row_with_another_picture_under_an_old_id_and_texts_is_judged(tmp_path: Path) -> None:
+    engine = WatchedEngine()
+    other = replace(PAIRS[0], load_images=lambda: (Image.new("RGB", (12, 10), "blue"),))
+    for _ in range(2):  # the second time from the folder
+        judging = start(engine, tmp_path)
+        assert await judging.verdict(PAIRS[0]) == judging.find(PAIRS[0])
+        assert await judging.verdict(other) == judging.find(other)
+    assert engine.colours == {(255, 0, 0), (0, 0, 255)}
+    assert engine.num_calls == 2
+
+
 async def test_blank_pictures_are_judged_apart_from_real_ones(tmp_path: Path) -> None:
     engine = WatchedEngine()
     judging = start(engine, tmp_path)
