@@ -9,7 +9,7 @@ import os
 import sys
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +18,7 @@ from genrm.engines.contract import Engine
 from genrm.errors import EngineError, InvalidComparisonError
 from genrm.fingerprints import fingerprint_weights
 from genrm.judge import Judge, JudgeOptions
-from genrm.shipped import expert_folder, judge_folder
+from genrm.shipped import expert_folder, judge_folder, policy_folder
 from genrm.types import Comparison, Verdict
 
 if TYPE_CHECKING:
@@ -91,7 +91,11 @@ def open_judge(choice: JudgeChoice) -> PairJudge:
         from genrm.engines.openai_server import OpenAIEngine
 
         engine_key = os.environ.get("GENRM_ENGINE_API_KEY")
-        return LocalJudge(OpenAIEngine(choice.engine_url, choice.model, api_key=engine_key), panel=_load_panel(choice))
+        return LocalJudge(
+            OpenAIEngine(choice.engine_url, choice.model, api_key=engine_key),
+            panel=_load_panel(choice),
+            identity=_fingerprint_experts(choice),
+        )
     from genrm.engines.in_process import InProcessEngine
 
     model = choice.model or str(judge_folder())
@@ -100,14 +104,15 @@ def open_judge(choice: JudgeChoice) -> PairJudge:
         engine,
         panel=_load_panel(choice),
         calibration=find_calibration(engine) if choice.use_calibration else UNCALIBRATED,
-        identity={name: fingerprint_weights(Path(name)) for name in (model, choice.adapter) if name},
+        identity={name: fingerprint_weights(Path(name)) for name in (model, choice.adapter) if name}
+        | _fingerprint_experts(choice),
     )
 
 
 class LocalJudge:
     """`genrm.judge.Judge` on an engine that it starts and closes.
 
-    identity: what tells the weights apart from others of the same name.
+    identity: what tells the weights, of experts too, apart from others of the same name.
     """
 
     def __init__(
@@ -127,12 +132,14 @@ class LocalJudge:
         await self._engine.start()
 
     def describe(self) -> dict[str, object]:
-        """Model, weights, experts and calibration."""
+        """Model, weights, experts and calibration; of the latter `combined` only where it was fitted."""
+        combined = {mode: asdict(scale) for mode, scale in self._calibration.combined.items()}
         return {
             "model": self._engine.model,
             "weights": self._identity,
             "experts": [f"{member.name} ({member.model})" for member in self._panel.members] if self._panel else [],
             "calibration": dict(self._calibration.temperatures),
+            **({"combined": combined} if combined else {}),
         }
 
     async def judge(self, comparison: Comparison, options: JudgeOptions) -> Verdict:
@@ -254,6 +261,15 @@ class RemoteJudge:
                 )
             await asyncio.sleep(wait)
             waited += wait
+
+
+def _fingerprint_experts(choice: JudgeChoice) -> dict[str, str]:
+    """Of expert and statement checker, where they are asked and lie in folders."""
+    if not choice.with_experts:
+        return {}
+    statements = str(policy_folder()) if choice.statements == "shipped" else choice.statements
+    names = [name for name in (choice.expert or str(expert_folder()), statements) if name]
+    return {name: found for name in names if (found := fingerprint_weights(Path(name)))}
 
 
 def _load_panel(choice: JudgeChoice) -> "ExpertPanel | None":

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from genrm.calibration import write_calibration
+from genrm.calibration import Scale, write_calibration
 from genrm.engines.fake import FakeEngine
 from genrm.errors import EngineError, InvalidComparisonError
 from genrm.judge import JudgeOptions
@@ -157,3 +158,26 @@ def test_a_local_judge_uses_the_calibration_beside_its_weights_unless_told_not_t
     judge = open_judge(JudgeChoice(model=str(tmp_path)))
     assert judge.describe()["calibration"] == {"critique": 2.5}
     assert open_judge(JudgeChoice(model=str(tmp_path), use_calibration=False)).describe()["calibration"] == {}
+
+
+def test_a_judge_tells_of_its_experts_weights_and_of_its_combined_calibration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.evaluation.judges._load_panel", lambda choice: None)
+    for name in ("judge", "expert", "checker"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(name.encode())
+    told = []
+    choice = JudgeChoice(model=str(tmp_path / "judge"), expert=str(tmp_path / "expert"), with_experts=True)
+    choice = replace(choice, statements=str(tmp_path / "checker"))
+    for weight in (0.5, 0.25):
+        write_calibration(tmp_path / "judge", {}, {"fast": Scale(evidence_weight=weight)}, notes={})
+        told.append(open_judge(choice).describe())
+    for name in ("expert", "checker"):
+        (tmp_path / name / "model.safetensors").write_bytes(b"trained")
+        told.append(open_judge(choice).describe())
+    assert told[0]["combined"] == {"fast": {"temperature": 1.0, "evidence_weight": 0.5}}
+    assert len({json.dumps(each) for each in told}) == 4
+    served = JudgeChoice(engine_url="http://server", model="m", expert=choice.expert, with_experts=True)
+    assert open_judge(served).describe()["weights"] == [fingerprint_weights(tmp_path / "expert")]
+    assert "combined" not in open_judge(served).describe()
