@@ -21,7 +21,7 @@ from experts.reliability import Reliability
 from experts.statements import find_statements, verify_statements
 from experts.verify import Check, Rule, verify_claims
 from genrm.errors import GenRMError
-from genrm.evidence import Examination
+from genrm.evidence import CLAIMS_UNREAD, OBJECTS_UNCHECKED, STATEMENTS_UNCHECKED, Examination
 from genrm.prompts import neutralise, place_in_image
 from genrm.types import Comparison, Detection, Evidence, EvidencePair, Sighting
 
@@ -168,7 +168,7 @@ class ExpertPanel:
             return await self._extractor.extract(text), ()
         except GenRMError as error:
             _log.warning("Claims could not be extracted: %s", error)
-            return (), ("The claims of a text could not be read; nothing of it was checked. The log has the reason.",)
+            return (), (CLAIMS_UNREAD,)
 
     async def _check(
         self, images: Sequence[Image], phrases: Sequence[str]
@@ -184,7 +184,7 @@ class ExpertPanel:
         checks: dict[str, list[Check]] = {}
         for worker, own, answer in zip(self._workers, covered, answers, strict=True):
             if isinstance(answer, str):
-                warnings.append(f"{answer} What it alone would have checked is unchecked.")
+                warnings.append(f"{answer} {OBJECTS_UNCHECKED}")
                 continue
             for phrase in own:
                 found = tuple(detection for detection in answer if detection.phrase == phrase)
@@ -223,7 +223,7 @@ class ExpertPanel:
         ]
         answers = await asyncio.gather(*(_have_checked(worker, inquiries) for worker in self._readers))
         known = [answer for answer in answers if not isinstance(answer, str)]
-        warnings += [f"{answer} It checked no statement." for answer in answers if isinstance(answer, str)]
+        warnings += [f"{answer} {STATEMENTS_UNCHECKED}" for answer in answers if isinstance(answer, str)]
         evidence = [
             (*text.evidence, *verify_statements(own, [answer.get(text.question, {}) for answer in known]))
             for text, own in zip(texts, found, strict=True)

@@ -19,6 +19,11 @@ LEAST_PROBABILITY = 1e-3
 MAX_EVIDENCE_LOG_ODDS = 30.0
 """Nats. Evidence adds no more than this, whatever the number of claims."""
 
+CLAIMS_UNREAD = "The claims of a text could not be read; nothing of it was checked. The log has the reason."
+OBJECTS_UNCHECKED = "What it alone would have checked is unchecked."
+STATEMENTS_UNCHECKED = "It checked no statement."
+"""How warnings end that say that an expert failed or was too slow; asked again, it may answer."""
+
 CONFLICT_SUPPORT = 0.25
 """How much better the other response must be supported before a verdict is said to be in conflict with the experts."""
 
@@ -28,7 +33,7 @@ class Examination:
     """What the experts found about a comparison.
 
     sightings: what goes into the prompt, the same for both orders and independent of which response is A. warnings: one
-    sentence per expert that failed or was too slow. seconds: wall time.
+    per expert that failed or was too slow (see `find_failure`), and what was left unchecked. seconds: wall time.
     """
 
     evidence: EvidencePair = field(default_factory=EvidencePair)
@@ -45,6 +50,12 @@ class Verifier(Protocol):
 
     async def examine_all(self, comparisons: Sequence[Comparison]) -> list[Examination]:
         """As `examine`, for comparisons about the same images, at least one: they are looked at once."""
+
+
+def find_failure(warnings: Sequence[str]) -> str | None:
+    """The first warning, of a verdict or an examination, that says that an expert failed; None if all answered."""
+    endings = (CLAIMS_UNREAD, OBJECTS_UNCHECKED, STATEMENTS_UNCHECKED)
+    return next((warning for warning in warnings if warning.endswith(endings)), None)
 
 
 def support_lead(evidence: EvidencePair) -> float:

@@ -1,8 +1,9 @@
 """Judging many pairs once: every verdict is on disk before the next one counts, and a killed run goes on where it was.
 
 `verdicts.jsonl` has one line per judgement, keyed by what was judged (id, texts, pixels of the pictures) and how (the
-options); `judge.json` says who judged. A folder belongs to one judge with one set of options: another one is refused,
-because figures of two judges must not be mixed.
+options); one for which an expert failed is not kept, so that it is asked again the next time. `judge.json` says who
+judged. A folder belongs to one judge with one set of options: another one is refused, because figures of two judges
+must not be mixed.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from genrm.errors import GenRMError, InvalidComparisonError
+from genrm.evidence import find_failure
 from genrm.judge import JudgeOptions
 from genrm.media import hash_image
 from genrm.prompts import PROMPT_VERSION
@@ -100,7 +102,8 @@ class Judging:
                 if known is None:
                     self._skip(Skipped(id=pair.id, reason=str(error)))
                 return known
-            append_json_line(self.path, {**keys, "id": pair.id, "verdict": verdict.model_dump(mode="json")})
+            if find_failure(verdict.warnings) is None:
+                append_json_line(self.path, {**keys, "id": pair.id, "verdict": verdict.model_dump(mode="json")})
             self._remember(keys, verdict)
             return verdict
 

@@ -1,11 +1,12 @@
 """Judge, experts and both, on pairs whose truth the experts see."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from experts.contract import ExpertError, Inquiry
 from experts.fake import FakeExpert
 from experts.panel import ExpertPanel
 from genrm.engines.fake import FakeEngine
@@ -55,3 +56,30 @@ async def test_a_source_without_hallucinations_is_refused(make_setup: MakeSetup,
     regroup(rows_file, given="reasoning", exchanged="general")
     with pytest.raises(SourceError, match="no pair of the group 'hallucination'"):
         await evaluate_hallucination(make_setup())
+
+
+async def test_a_pair_for_which_an_expert_failed_is_left_out_and_asked_again(
+    make_setup: MakeSetup, rows_file: Path, tmp_path: Path
+) -> None:
+    """The expert fails on the first of 12 pictures, in both runs of the judge; the next time it is well."""
+    regroup(rows_file, given="hallucination", exchanged="reasoning")
+
+    def fail(inquiries: Sequence[Inquiry]) -> None:
+        if any(inquiry.image.getpixel((0, 0)) == (0, 90, 30) for inquiry in inquiries):
+            raise ExpertError("It broke.")
+
+    broken = FakeExpert({"dog": 1}, behave=fail, batch_size=1)
+    report = await evaluate_hallucination(make_setup(judge=LocalJudge(FakeEngine(), panel=ExpertPanel([broken]))))
+    accuracy = report.sections["accuracy"]
+    assert {name: estimate["num"] for name, estimate in accuracy.items()} == {
+        "judge alone": 12, "experts alone": 11, "judge and experts": 11
+    }  # fmt: skip
+    assert accuracy["experts alone"]["value"] == 1.0
+    assert report.sections["paired differences"]["experts alone - judge alone"]["num"] == 11
+    assert report.sections["behaviour"]["experts undecided"]["num"] == 11
+    assert ["'experts alone'" in row.reason for row in report.skipped] == [True, False]
+    engine = FakeEngine()
+    well = LocalJudge(engine, panel=ExpertPanel([FakeExpert({"dog": 1})]))
+    again = await evaluate_hallucination(make_setup(judge=well))
+    assert engine.num_calls == 2
+    assert (again.sections["accuracy"]["experts alone"]["num"], again.skipped) == (12, [])
