@@ -14,7 +14,7 @@ business of `training.sources`.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -68,11 +68,16 @@ def open_table(source: str) -> Table:
     )
 
 
+def number_lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines of JSON lines that are not blank, with their numbers from 1. Only line feeds end a line, perhaps after
+    a carriage return: others of Unicode's line ends, which `str.splitlines` knows, may stand inside a JSON string.
+    """
+    return ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
+
+
 def _read_json_lines(path: Path) -> list[Record]:
     records: list[Record] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
+    for number, line in number_lines(path.read_text(encoding="utf-8")):
         try:
             record = json.loads(line)
         except json.JSONDecodeError as error:

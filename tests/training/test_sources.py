@@ -70,6 +70,17 @@ def test_published_field_names_are_understood(tmp_path: Path) -> None:
     assert all(pair.load().images[0].size == (20, 16) for pair in pairs)
 
 
+def test_a_row_may_hold_any_line_end_of_unicode_inside_its_texts(tmp_path: Path) -> None:
+    question = "One\u2028two\u2029three\x85four\x7f?"
+    lines = [json.dumps(row(name, query=question), ensure_ascii=False) for name in ("a", "b")]
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes("\r\n\r\n".join([*lines, ""]).encode())
+    assert [pair.question for pair in read_pairs(str(path)).rows] == [question, question]
+    path.write_bytes("\n".join([lines[0], "", "{"]).encode())
+    with pytest.raises(SourceError, match="Line 3 of"):
+        read_pairs(str(path))
+
+
 def test_a_row_without_a_label_is_skipped_with_its_id(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = write_rows(
         tmp_path / "rows.jsonl",

@@ -17,7 +17,7 @@ from typing import Any
 
 from training.evaluation.scoring import Outcome, score_orders
 from training.sources import Pair, Skipped
-from training.tables import SourceError
+from training.tables import SourceError, number_lines
 
 
 def read_outputs(path: Path, pairs: Sequence[Pair]) -> tuple[list[Pair], list[Outcome], list[Skipped]]:
@@ -26,10 +26,10 @@ def read_outputs(path: Path, pairs: Sequence[Pair]) -> tuple[list[Pair], list[Ou
     """
     votes: dict[tuple[str, ...], list[tuple[bool, int | None]]] = {}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SourceError(f"{path} cannot be read ({error.strerror}). Name a file of published outputs.") from None
-    for number, line in enumerate(filter(str.strip, lines), 1):
+    for number, line in number_lines(text):
         try:
             row = json.loads(line)
             key, exchanged, answer = _read_vote(row.get("0", row))

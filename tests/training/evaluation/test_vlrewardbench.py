@@ -156,6 +156,6 @@ def test_published_outputs_may_be_wrapped_and_may_miss_rows(
 
 @pytest.mark.parametrize("line", ["{", "[1]", '{"id": "x"}', '{"id": "x", "query": "", "response": [], "meta": {}}'])
 def test_a_line_that_is_no_output_is_named(make_setup: MakeSetup, tmp_path: Path, line: str) -> None:
-    (tmp_path / "outputs.jsonl").write_text(line + "\n")
-    with pytest.raises(SourceError, match="Line 1 of"):
+    (tmp_path / "outputs.jsonl").write_text(f"\n{line}\n")
+    with pytest.raises(SourceError, match="Line 2 of"):
         rescore_outputs(make_setup(), tmp_path / "outputs.jsonl", allow_subset=True)
