@@ -131,7 +131,8 @@ def compare_readers(pairs: Sequence[Pair], alone: Sequence[Verdict], helped: Seq
     """
     judge_alone = [score(pair, verdict) or 0.0 for pair, verdict in zip(pairs, alone, strict=True)]
     judge_helped = [score(pair, verdict) or 0.0 for pair, verdict in zip(pairs, helped, strict=True)]
-    experts = [score_experts(pair, verdict) for pair, verdict in zip(pairs, helped, strict=True)]
+    told = (score_experts(pair, verdict) for pair, verdict in zip(pairs, helped, strict=True))
+    experts = [value for value in told if value is not None]  # without those that failed
     caught, dropped = zip(*(_filter(pair, verdict) for pair, verdict in zip(pairs, helped, strict=True)), strict=True)
     in_group = [i for i, pair in enumerate(pairs) if pair.group == Group.HALLUCINATION]
     right = sum(caught) + len(pairs) - sum(dropped)
@@ -142,7 +143,7 @@ def compare_readers(pairs: Sequence[Pair], alone: Sequence[Verdict], helped: Seq
         "gain_hallucination": bootstrap_difference(
             [judge_helped[i] for i in in_group], [judge_alone[i] for i in in_group]
         ),
-        "experts": share_with_interval(sum(experts), len(pairs)),
+        "experts": share_with_interval(sum(experts), len(experts)),
         "filter": share_with_interval(right, 2 * len(pairs)),
         "filter_catches_wrong": share_with_interval(sum(caught), len(pairs)),
         "filter_drops_right": share_with_interval(sum(dropped), len(pairs)),

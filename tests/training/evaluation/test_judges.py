@@ -13,6 +13,7 @@ from PIL import Image
 from genrm.calibration import Scale, write_calibration
 from genrm.engines.fake import FakeEngine
 from genrm.errors import EngineError, InvalidComparisonError
+from genrm.fingerprints import fingerprint_weights
 from genrm.judge import JudgeOptions
 from genrm.types import Comparison
 from service.app import create_app
