@@ -18,6 +18,7 @@ Run: `vl-genrm train critiques CONFIG`.
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +41,7 @@ from training.jobs.processes import is_first_process, wait_for
 from training.jobs.run_folder import RESULT, RunFolder
 from training.losses import learning_weight
 from training.prompts import CritiqueStyle, guide
+from training.refusals import ask_in_parts
 from training.samples import Sample, shows_evidence, sightings_of, to_sample
 from training.sources import Pair, RowError, Skipped, count_pairs, log_skipped, read_own_pairs
 from training.statistics import share_with_interval
@@ -50,6 +52,11 @@ WRITTEN, CRITIQUES = "written.jsonl", "critiques.jsonl"
 _LEAK = re.compile(r"\bhint\b|\bI (?:was|am|have been) told\b|\bthe better response is\b", re.IGNORECASE)
 _EVIDENCE_LEAK = re.compile(r"\bdetectors?\b", re.IGNORECASE)
 """In a text whose sample shows no evidence: it speaks of what the judge would not see."""
+_FATES = (
+    "written", "without the gold verdict", "hint mentioned", "difference not named", "contradicted by experts",
+    "not convincing", "convincing",
+)  # fmt: skip
+"""Counted also where nothing met them."""
 
 
 class CritiqueConfig(JobConfig):
@@ -171,25 +178,39 @@ def drop_hint_dependent(
 async def write_critiques(
     engine: Engine, pairs: Sequence[Pair], config: CritiqueConfig, *, seed: int
 ) -> tuple[list[Written], dict[str, int]]:
-    """Critiques of a block of pairs that convince a reader, and how many met which fate."""
-    counts = dict.fromkeys(
-        (
-            "written", "without the gold verdict", "hint mentioned", "difference not named",
-            "contradicted by experts", "not convincing",
-        ),
-        0,
-    )  # fmt: skip
-    prompts: list[tuple[Pair, Response, Prompt]] = []
+    """Critiques of a block of pairs that convince a reader, and how many met which fate. Pairs whose image cannot be
+    read or that the model refuses are left out, counted and logged.
+    """
+    counts = Counter(dict.fromkeys(_FATES, 0))
+    asked: list[list[tuple[Pair, Response, Prompt]]] = []
     skipped: list[Skipped] = []
     for pair in pairs:
         try:
             comparison = pair.load()
         except RowError as error:
-            counts["unusable pair"] = counts.get("unusable pair", 0) + 1
+            counts["unusable pair"] += 1
             skipped.append(Skipped(id=pair.id, reason=str(error)))
             continue
-        prompts += [(pair, first, render_prompt(comparison, first=first, mode="critique")) for first in ORDERS]
+        asked.append([(pair, first, render_prompt(comparison, first=first, mode="critique")) for first in ORDERS])
+
+    async def write(part: Sequence[Sequence[tuple[Pair, Response, Prompt]]]) -> tuple[list[Written], Counter[str]]:
+        return await _write(engine, [prompt for both in part for prompt in both], config, seed=seed)
+
+    parts, refused = await ask_in_parts(asked, write)
+    for ((pair, *_), *_), reason in refused:
+        counts["pair refused by the model"] += 1
+        skipped.append(Skipped(id=pair.id, reason=reason))
     log_skipped(skipped)
+    for _, fates in parts:
+        counts.update(fates)
+    return [item for kept, _ in parts for item in kept], dict(counts)
+
+
+async def _write(
+    engine: Engine, prompts: Sequence[tuple[Pair, Response, Prompt]], config: CritiqueConfig, *, seed: int
+) -> tuple[list[Written], Counter[str]]:
+    """The same for prompts in both orders. Raises InvalidComparisonError if the engine refuses one."""
+    counts: Counter[str] = Counter()
     drafts = await _draft(engine, prompts, config, counts, seed=seed)
     readings = await _read_on(engine, [(prompt, text) for _, prompt, text in drafts])
     unaided = await read_unaided(engine, prompts, max_tokens=config.max_tokens)
@@ -233,7 +254,7 @@ async def _draft(
     engine: Engine,
     prompts: Sequence[tuple[Pair, Response, Prompt]],
     config: CritiqueConfig,
-    counts: dict[str, int],
+    counts: Counter[str],
     *,
     seed: int,
 ) -> list[tuple[tuple[Pair, Response], Prompt, str]]:

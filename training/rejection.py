@@ -17,11 +17,12 @@ from typing import Any, Literal
 from pydantic import Field
 from tqdm import tqdm
 
-from genrm.engines.contract import Engine, Sampling
+from genrm.engines.contract import Engine, Prompt, Sampling
 from genrm.errors import GenRMError
 from genrm.parsing import parse_verdict
 from genrm.plots import draw_histogram, draw_lines
 from genrm.prompts import LABELS, MARKER, render_prompt
+from genrm.types import Response
 from training.critiques import CRITIQUES, read_critiques
 from training.engines import HARMLESS, EngineChoice, open_engine, require_probabilities
 from training.faults import FAULTS, find_fault
@@ -38,6 +39,7 @@ from training.jobs.training_state import TrainingWatch
 from training.losses import learning_weight
 from training.margins import Drawn, Preference, Scored, mean_probability, passes, score_margins, select
 from training.measuring import Measuring, measure, plan_measuring
+from training.refusals import ask_in_parts
 from training.samples import Sample, shows_evidence, to_sample
 from training.sources import Pair, RowError, Skipped, log_skipped, read_own_pairs
 from training.statistics import bootstrap_difference, share_with_interval
@@ -166,7 +168,15 @@ def _choose(config: RejectConfig, folder: RunFolder, own: Sequence[Pair], judge:
     )  # fmt: skip
     passed = sum(passes(item, config.threshold) for item in fit)
     retention = share_with_interval(passed, len(drawn))
-    fates = {"sampled": len(drawn), **unfit, "passed": passed, "retention": retention, "kept": len(kept)}
+    left_out = len(own) - len(by_pair)
+    fates = {
+        "pairs left out": left_out,
+        "sampled": len(drawn),
+        **unfit,
+        "passed": passed,
+        "retention": retention,
+        "kept": len(kept),
+    }
     folder.mark_done(f"{step}/select", fates)
     if not kept:
         raise AllRejectedError(
@@ -214,9 +224,9 @@ def _sample(config: RejectConfig, folder: RunFolder, own: Sequence[Pair], judge:
 
 async def draw_critiques(engine: Engine, pairs: Sequence[Pair], config: RejectConfig, *, seed: int) -> list[Drawn]:
     """K critiques per pair and order, as the judge writes them by itself. One call, so that a repetition is the same.
-    Pairs whose image cannot be read are left out, and logged.
+    Pairs whose image cannot be read or that the judge refuses are left out, and logged.
     """
-    asked = []
+    asked: list[list[tuple[Pair, Response, Prompt]]] = []
     skipped: list[Skipped] = []
     for pair in pairs:
         try:
@@ -224,10 +234,20 @@ async def draw_critiques(engine: Engine, pairs: Sequence[Pair], config: RejectCo
         except RowError as error:
             skipped.append(Skipped(id=pair.id, reason=str(error)))
             continue
-        for first in ORDERS:
-            prompt = render_prompt(comparison, first=first, mode="critique")
-            asked += [(pair, first, prompt)] * config.samples
-    log_skipped(skipped)
+        both = [(pair, first, render_prompt(comparison, first=first, mode="critique")) for first in ORDERS]
+        asked.append([each for each in both for _ in range(config.samples)])
+
+    async def draw(part: Sequence[Sequence[tuple[Pair, Response, Prompt]]]) -> list[Drawn]:
+        return await _draw(engine, [prompt for own in part for prompt in own], config, seed=seed)
+
+    parts, refused = await ask_in_parts(asked, draw)
+    log_skipped([*skipped, *(Skipped(id=own[0][0].id, reason=reason) for own, reason in refused)])
+    return [drawn for part in parts for drawn in part]
+
+
+async def _draw(
+    engine: Engine, asked: Sequence[tuple[Pair, Response, Prompt]], config: RejectConfig, *, seed: int
+) -> list[Drawn]:
     completions = await engine.complete(
         [prompt for _, _, prompt in asked],
         Sampling(

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from genrm.engines.contract import Completion, OnText, Prompt, Sampling
 from genrm.engines.fake import FakeEngine
+from genrm.errors import InputTooLongError, InvalidComparisonError
 from training import critiques
 from training.critiques import CritiqueConfig, read_critiques, write_critiques
 from training.gold import gold_label
@@ -28,16 +29,28 @@ class Writer(FakeEngine):
     """Follows the hint of a guided prompt; as a reader it believes or doubts what stands before the verdict."""
 
     def __init__(
-        self, *, believes: float = 0.9, text: str = "Looked.", ending: str = "Verdict: {}", obeys: bool = True
+        self,
+        *,
+        believes: float = 0.9,
+        text: str = "Looked.",
+        ending: str = "Verdict: {}",
+        obeys: bool = True,
+        refuses: str | None = None,
     ) -> None:
         super().__init__()
-        self.believes, self.text, self.ending, self.obeys = believes, text, ending, obeys
+        self.believes, self.text, self.ending, self.obeys, self.refuses = believes, text, ending, obeys, refuses
         self.seen: list[Prompt] = []
 
     async def complete(
         self, prompts: Sequence[Prompt], sampling: Sampling, *, on_text: OnText | None = None
     ) -> list[Completion]:
-        """Guided prompts get `text` and the verdict hinted at, prefixes a verdict, others the fake's answer."""
+        """Guided prompts get `text` and the verdict hinted at, prefixes a verdict, others the fake's answer. A call
+        with a question that holds `refuses` is refused.
+        """
+        if self.refuses == "labels":
+            raise InvalidComparisonError("labels must be single tokens.", param="labels")
+        if self.refuses is not None and any(self.refuses in prompt.shared for prompt in prompts):
+            raise InputTooLongError("The prompt is too long.")
         self.seen += prompts
         plain = await super().complete(prompts, sampling)
         return [self._follow(prompt, completion) for prompt, completion in zip(prompts, plain, strict=True)]
@@ -127,6 +140,25 @@ async def test_a_pair_without_a_readable_image_is_counted_and_named(
     assert counts["unusable pair"] == 1
     assert {item.id for item in kept} == {"p0", "p2"}
     assert "Row p1 was skipped" in caplog.text
+
+
+async def test_a_pair_that_the_model_refuses_is_counted_and_named_and_the_others_are_written(
+    make_pairs: MakePairs, caplog: pytest.LogCaptureFixture
+) -> None:
+    pairs = make_pairs(5)
+    engine = Writer(refuses="number 3?")
+    kept, counts = await write_critiques(engine, pairs, config(per_order=1), seed=0)
+    again, _ = await write_critiques(Writer(refuses="number 3?"), pairs, config(per_order=1), seed=0)
+    assert kept == again
+    assert {item.id for item in kept} == {"p0", "p1", "p2", "p4"}
+    assert counts["pair refused by the model"] == 1
+    assert counts["written"] == 8
+    assert "Row p3 was skipped: The prompt is too long." in caplog.text
+
+
+async def test_an_option_that_the_engine_refuses_is_no_fault_of_the_pairs(make_pairs: MakePairs) -> None:
+    with pytest.raises(InvalidComparisonError, match="labels"):
+        await write_critiques(Writer(refuses="labels"), make_pairs(2), config(), seed=0)
 
 
 def test_a_description_is_not_asked_what_it_owes_to_the_hint() -> None:

@@ -18,7 +18,9 @@ from PIL import Image
 from experts.contract import StatementInquiry
 from experts.fake import FakeChecker, FakeExpert
 from experts.panel import ExpertPanel
+from genrm.engines.contract import Completion, Prompt
 from genrm.engines.fake import FakeEngine
+from genrm.errors import InvalidImageError
 from training.jobs.config import read_config
 from training.jobs.files import DiskFullError
 from training.jobs.run_folder import RunFolder
@@ -132,6 +134,28 @@ async def test_rows_without_image_or_reference_are_counted_and_the_rest_goes_on(
     rows, counts = await make({"dog": 1}, [example(None), example(image=False, name="s"), example(name="t")])
     assert counts["row-unusable"] == 2
     assert {row["id"].split("#")[0] for row in rows} == {"t"}
+
+
+async def test_a_row_that_the_model_refuses_is_counted_and_named_and_the_rest_goes_on(
+    make_photo: MakePhoto, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    complete = FakeEngine.complete
+
+    async def refuse(self: FakeEngine, prompts: Sequence[Prompt], *arguments: Any, **options: Any) -> list[Completion]:
+        if any(prompt.images[0].size == (1, 300) for prompt in prompts):
+            raise InvalidImageError("The image is too narrow.")
+        return await complete(self, prompts, *arguments, **options)
+
+    monkeypatch.setattr(FakeEngine, "complete", refuse)
+    pictures = {"r": make_photo(1), "s": Image.new("RGB", (1, 300)), "t": make_photo(2)}
+    examples = [
+        replace(example(name=name), load_images=lambda name=name: (pictures[name],))  # type: ignore[misc]
+        for name in pictures
+    ]
+    rows, counts = await make({"dog": 1}, examples)
+    assert {row["id"].split("#")[0] for row in rows} == {"r", "t"}
+    assert counts["row-refused-by-the-model"] == 1
+    assert "Row s was skipped: The image is too narrow." in caplog.text
 
 
 async def test_a_row_that_repeats_another_is_left_out_however_its_picture_was_saved(make_photo: MakePhoto) -> None:

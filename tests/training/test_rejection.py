@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from genrm.engines.contract import Completion
+from genrm.engines.contract import Completion, Prompt
 from genrm.engines.fake import FakeEngine
-from genrm.errors import EngineError
+from genrm.errors import EngineError, InputTooLongError
 from training import rejection
 from training.engines import EngineChoice
 from training.jobs.config import read_config
@@ -109,6 +109,26 @@ def test_a_round_without_a_readable_image_says_that_all_were_rejected_and_names_
     with pytest.raises(AllRejectedError, match="None of 0 critiques"):
         run(rows_file, tmp_path / "out")
     assert "Row p3 was skipped: its image '3.png' cannot be read" in caplog.text
+
+
+def test_a_pair_that_the_judge_refuses_is_counted_and_named_and_the_others_are_sampled(
+    rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    complete = FakeEngine.complete
+
+    async def refuse(self: FakeEngine, prompts: Sequence[Prompt], *arguments: Any, **options: Any) -> list[Completion]:
+        if any("number 3?" in prompt.shared for prompt in prompts):
+            raise InputTooLongError("The prompt is too long.")
+        return await complete(self, prompts, *arguments, **options)
+
+    monkeypatch.setattr(FakeEngine, "complete", refuse)
+    Training(monkeypatch, [0.5, 0.7], engine=FakeEngine())
+    output = run(rows_file, tmp_path / "out", "rounds=1")
+    again = run(rows_file, tmp_path / "again", "rounds=1")
+    assert "Row p3 was skipped: The prompt is too long." in caplog.text
+    chosen = json.loads((output / "rounds.json").read_text())["rounds"][0]
+    assert (chosen["pairs left out"], chosen["sampled"]) == (1, 19 * 2 * 2)
+    assert (output / "round-1-sampled.jsonl").read_text() == (again / "round-1-sampled.jsonl").read_text()
 
 
 def test_critiques_that_do_not_say_what_differs_are_not_learned(

@@ -45,6 +45,7 @@ from training.preferences.card import write_card
 from training.preferences.editing import RuleEditor
 from training.preferences.filters import Outcome, check_pair
 from training.preferences.repetition import Identity, SeenRows, identify, words_of
+from training.refusals import ask_in_parts
 from training.sources import SOURCE_ROW, Example, RowError, Skipped, count_examples, log_skipped, read_examples
 
 DATA = "data"
@@ -169,8 +170,16 @@ class PairMaker:
                 continue
             self.identities.append(identity)
             usable.append((example, example.reference, images))
+        parts, refused = await ask_in_parts(
+            usable, lambda part: self._sample([(e.question, images) for e, _, images in part], seed=first_index)
+        )
+        answers = [own for part in parts for own in part]
+        for row, reason in refused:
+            counts["row-refused-by-the-model"] += 1
+            skipped.append(Skipped(id=row[0].id, reason=reason))
+        refused_ids = {row[0].id for row, _ in refused}
+        usable = [row for row in usable if row[0].id not in refused_ids]
         log_skipped(skipped)
-        answers = await self._sample([(e.question, images) for e, _, images in usable], seed=first_index)
         blocks = await asyncio.gather(
             *(
                 self._make_row(example, reference, images, own, counts)
@@ -180,7 +189,7 @@ class PairMaker:
         return [row for block in blocks for row in block], counts
 
     async def _sample(self, asked: Sequence[tuple[str, tuple[Image, ...]]], *, seed: int) -> list[list[str]]:
-        """The model's answers per question. One call for the whole block, so that a repeated block is the same."""
+        """The model's answers per question. One call, so that a repeated block is the same."""
         settings = self._config.sampled
         if not settings.per_row or not asked:
             return [[] for _ in asked]
