@@ -30,7 +30,7 @@ from tqdm import tqdm
 from genrm.engines.contract import Completion, Engine, Prompt, Sampling
 from genrm.parsing import parse_verdict
 from genrm.prompts import LABELS, MARKER, render_prompt, render_sightings
-from genrm.types import Response
+from genrm.types import Comparison, Response
 from training.engines import HARMLESS, EngineChoice, open_engine, require_probabilities
 from training.faults import Fault, find_fault
 from training.gold import ORDERS, gold_label, probability_of
@@ -152,27 +152,45 @@ def _keep_blocks(config: CritiqueConfig, folder: RunFolder, blocks: Sequence[Seq
         list(zip(lines, blocks, strict=True))[done:], desc="check", unit=f"×{len(blocks[0])} pairs"
     ):
         kept = [Written(**row) for row in line["critiques"]]
+        skipped: list[Skipped] = []
         if scorer is not None:
-            kept = drop_hint_dependent(scorer, kept, block, config)
-        counts = {**line["counts"], "owed to the hint": len(line["critiques"]) - len(kept)}
+            kept, skipped = drop_hint_dependent(scorer, kept, block, config)
+            log_skipped(skipped)
+        owed = len(line["critiques"]) - len(kept) - len(skipped)
+        counts = {**line["counts"], "owed to the hint": owed} | ({"not scored": len(skipped)} if skipped else {})
         folder.append_line(CRITIQUES, {"counts": counts, "critiques": [_to_json(item) for item in _best(kept, config)]})
 
 
 def drop_hint_dependent(
     scorer: TextScorer, written: Sequence[Written], pairs: Sequence[Pair], config: CritiqueConfig
-) -> list[Written]:
-    """Critiques without a token whose log-probability the hint raises by more than `max_hint_dependence` nats."""
+) -> tuple[list[Written], list[Skipped]]:
+    """Critiques without a token whose log-probability the hint raises by more than `max_hint_dependence` nats, and
+    those of which that cannot be said: the image cannot be read any more, or the scorer cannot read them.
+    """
     named = {item.id for item in written}
-    by_id = {pair.id: (pair, pair.load()) for pair in pairs if pair.id in named}
+    by_id: dict[str, tuple[Pair, Comparison]] = {}
+    reasons: dict[str, str] = {}
+    for pair in pairs:
+        if pair.id in named:
+            try:
+                by_id[pair.id] = (pair, pair.load())
+            except RowError as error:
+                reasons[pair.id] = str(error)
+    skipped = [Skipped(id=item.id, reason=reasons[item.id]) for item in written if item.id in reasons]
+    written = [item for item in written if item.id in by_id]
     plain, guided = [], []
     for item in written:
         pair, comparison = by_id[item.id]
         prompt = _with_evidence(render_prompt(comparison, first=item.first, mode="critique"), pair, config)
         plain.append((prompt, item.text))
         guided.append((_with_hint(prompt, pair, item.first, config), item.text))
-    gains = [one - other for one, other in zip(scorer.score(guided), scorer.score(plain), strict=True)]
-    limit = config.max_hint_dependence or 0.0
-    return [item for item, gain in zip(written, gains, strict=True) if float(gain.max()) <= limit]
+    limit, kept = config.max_hint_dependence or 0.0, []
+    for item, one, other in zip(written, scorer.score(guided), scorer.score(plain), strict=True):
+        if isinstance(one, str) or isinstance(other, str):
+            skipped.append(Skipped(id=item.id, reason=one if isinstance(one, str) else str(other)))
+        elif float((one - other).max()) <= limit:
+            kept.append(item)
+    return kept, skipped
 
 
 async def write_critiques(

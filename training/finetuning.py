@@ -17,12 +17,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
 
+from genrm.errors import GenRMError
 from training.engines import EngineChoice
 from training.jobs.plan import PlannedStep
+from training.jobs.processes import is_first_process
 from training.losses import mixture_loss
 from training.muon import Muon
 from training.packing import use_packed_attention
 from training.samples import Collator, ImageSampler, Sample
+from training.sources import log_skipped
 from training.trainer_setup import (
     LANGUAGE_LINEAR,
     TrainerSettings,
@@ -35,6 +38,10 @@ from training.trainer_setup import (
 )
 
 
+class TooFewSamplesError(GenRMError, ValueError):
+    """There is less to train on than one batch. Make more pairs or critiques, or lower training.batch_size."""
+
+
 class FineTuning(TrainerSettings):
     """How a judge is trained on its samples."""
 
@@ -42,7 +49,7 @@ class FineTuning(TrainerSettings):
     optimizer: Literal["adamw", "muon"] = Field("adamw", description="muon is for full and needs fewer steps.")
     learning_rate: float = Field(2e-4, gt=0)
     mixing: float = Field(0.5, ge=0, description="λ of the mixture loss; 0 is plain fine-tuning.")
-    max_tokens: int = Field(4096, ge=64, description="Longest sample, image tokens included.")
+    max_tokens: int = Field(4096, ge=64, description="Longer samples are left out; image tokens included.")
     samples_per_second: float = Field(
         80.0, gt=0, description="Used by --dry-run only; the default is the pocket models' on two CPU cores."
     )
@@ -112,13 +119,24 @@ def fine_tune(
     `output/model`.
 
     start: what is trained; an adapter of it is trained on. output: while training it holds `checkpoints`, from which a
-    killed run goes on; a finished training is not repeated. The result runs in this process, whoever ran the start.
-    Raises ModelLoadError, ConfigError, and whatever a callback raises.
+    killed run goes on; a finished training is not repeated. Samples that cannot be learned from (longer than
+    `max_tokens`, an image that cannot be read) are left out, and logged. The result runs in this process, whoever ran
+    the start. Raises ModelLoadError, ConfigError, TooFewSamplesError, and whatever a callback raises.
     """
     finished = output / "model"
     if not finished.exists():
         _train(start, samples, settings, output, finished, seed=seed, callbacks=callbacks)
     return trained_choice(start, settings, output)
+
+
+def require_batch(samples: Sequence[Sample], training: FineTuning) -> None:
+    """Raise TooFewSamplesError if the samples do not fill one batch."""
+    if len(samples) < training.batch_size:
+        raise TooFewSamplesError(
+            f"There are {len(samples)} samples that can be learned from, fewer than one batch of "
+            f"{training.batch_size}. Make more pairs or critiques, or lower training.batch_size, in another output "
+            "folder."
+        )
 
 
 def trained_choice(start: EngineChoice, settings: FineTuning, output: Path) -> EngineChoice:
@@ -150,17 +168,23 @@ def _train(
 ) -> None:
     set_seed(seed)
     checkpoints = output / "checkpoints"
-    arguments = _arguments(settings, checkpoints, seed=seed, num_samples=len(samples))
     model, processor = _load(start, settings)
+    collator = Collator(processor, model, max_tokens=settings.max_tokens)
+    usable = collator.drop_unusable(samples)
+    if is_first_process():
+        log_skipped(usable.skipped)
+    if usable.skipped:
+        require_batch(usable.rows, settings)
+    arguments = _arguments(settings, checkpoints, seed=seed, num_samples=len(usable.rows))
     use_packed_attention(model)
-    train_dataset: Any = samples  # a sequence is what the Trainer needs of one
+    train_dataset: Any = usable.rows  # a sequence is what the Trainer needs of one
     trainer = JudgeTrainer(
         model=with_lora(model, start, rank=settings.lora_rank, alpha=settings.lora_alpha)
         if settings.method == "lora"
         else model,
         args=arguments,
         train_dataset=train_dataset,
-        data_collator=Collator(processor, model, max_tokens=settings.max_tokens),
+        data_collator=collator,
         callbacks=list(callbacks),
         mixing=settings.mixing,
         optimizers=(_muon(model, settings), None) if settings.optimizer == "muon" else (None, None),

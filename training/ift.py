@@ -11,10 +11,9 @@ from pathlib import Path
 
 from pydantic import Field
 
-from genrm.errors import GenRMError
 from training.critiques import read_critiques
 from training.engines import HARMLESS, EngineChoice
-from training.finetuning import FineTuning, fine_tune, plan_training
+from training.finetuning import FineTuning, fine_tune, plan_training, require_batch
 from training.jobs.config import JobConfig
 from training.jobs.job import Job
 from training.jobs.plan import Plan
@@ -26,10 +25,6 @@ from training.sources import read_own_pairs
 
 MEASURED = "measured"
 """Folder of the measurement in a run's own."""
-
-
-class TooFewSamplesError(GenRMError, ValueError):
-    """There is less to train on than one batch. Make more pairs or critiques, or lower training.batch_size."""
 
 
 class IftConfig(JobConfig):
@@ -62,15 +57,6 @@ def load_samples(config: IftConfig) -> list[Sample]:
         samples = random.Random(config.seed).sample(samples, config.limit)
     require_batch(samples, config.training)
     return samples
-
-
-def require_batch(samples: list[Sample], training: FineTuning) -> None:
-    """Raise TooFewSamplesError if the samples do not fill one batch."""
-    if len(samples) < training.batch_size:
-        raise TooFewSamplesError(
-            f"There are {len(samples)} samples, fewer than one batch of {training.batch_size}. Make more pairs or "
-            "critiques, or lower training.batch_size."
-        )
 
 
 def _plan(config: IftConfig) -> Plan:

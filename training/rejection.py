@@ -26,9 +26,8 @@ from genrm.types import Response
 from training.critiques import CRITIQUES, read_critiques
 from training.engines import HARMLESS, EngineChoice, open_engine, require_probabilities
 from training.faults import FAULTS, find_fault
-from training.finetuning import FineTuning, fine_tune, plan_training
+from training.finetuning import FineTuning, fine_tune, plan_training, require_batch
 from training.gold import ORDERS, gold_label, probability_of
-from training.ift import require_batch
 from training.jobs.config import JobConfig
 from training.jobs.files import read_json_lines
 from training.jobs.job import Job

@@ -1,8 +1,10 @@
 """What a judge is trained on: a comparison in one order, and the critique with its verdict that should follow."""
 
 import json
+import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +16,15 @@ from torch.utils.data import Sampler
 from genrm.engines.architecture import Processor, VisionLanguageModel
 from genrm.engines.contract import Prompt
 from genrm.engines.forward import find_positions
-from genrm.engines.preparation import count_shared, render_text
+from genrm.engines.preparation import count_shared, read_images, tokenize_prompt
+from genrm.errors import InvalidComparisonError
 from genrm.prompts import render_prompt
-from genrm.types import Response, Sighting
+from genrm.types import Comparison, Response, Sighting
 from training.packing import Row, pack
-from training.sources import SOURCE_ROW, Pair
+from training.sources import SOURCE_ROW, Pair, RowError, Rows, Skipped
+
+_PAIRS_AT_ONCE = 64
+"""Whose images `Collator.drop_unusable` holds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,15 +46,15 @@ class Collator:
     """Packs samples into one sequence, for models of the Qwen2-VL family (`training.packing`).
 
     Neighbours about the same images share what their prompts have in common. A sample is rendered exactly as the engine
-    renders a prompt. model: finds positions, and runs the batches with packed attention. max_tokens: longer samples
-    raise ValueError, as do texts that hold the image placeholder.
+    renders a prompt. model: finds positions, and runs the batches with packed attention. max_tokens: of a sample. What
+    cannot be learned from raises: RowError a longer sample, a text that holds the image placeholder, or an image that
+    cannot be read; InvalidComparisonError an image that the processor refuses. `drop_unusable` finds it beforehand.
     """
 
     def __init__(self, processor: Processor, model: VisionLanguageModel, *, max_tokens: int) -> None:
         self._processor, self._tokenizer = processor, processor.tokenizer
         self._model = model
         self._image_token_id: int = model.config.image_token_id
-        self._merge_area: int = model.config.vision_config.spatial_merge_size**2
         self._max_tokens = max_tokens
         self._end = str(self._tokenizer.eos_token)
 
@@ -61,6 +67,24 @@ class Collator:
         ]
         return self.collate(texts) | {"weights": torch.tensor([sample.weight for sample in samples])}
 
+    def drop_unusable(self, samples: Sequence[Sample]) -> Rows[Sample]:
+        """The samples that can be learned from, and why the others cannot. The images of a pair are read once."""
+        pairs = list({id(sample.pair): sample.pair for sample in samples}.values())
+        by_pair: dict[int, list[int]] = {}
+        for number, sample in enumerate(samples):
+            by_pair.setdefault(id(sample.pair), []).append(number)
+        faults: dict[int, str | None] = {}
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+                part = pairs[start : start + _PAIRS_AT_ONCE]
+                for pair, read in zip(part, pool.map(self._read_pair, part), strict=True):
+                    for number in by_pair[id(pair)]:
+                        faults[number] = read if isinstance(read, str) else self._find_fault(samples[number], *read)
+        return Rows(
+            rows=[sample for number, sample in enumerate(samples) if faults[number] is None],
+            skipped=[Skipped(id=samples[i].pair.id, reason=faults[i] or "") for i in sorted(faults) if faults[i]],
+        )
+
     def collate(self, texts: Sequence[tuple[Prompt, str]]) -> dict[str, Any]:
         """A pass over N texts behind their prompts, T tokens in all, of which K belong to the texts.
 
@@ -70,9 +94,9 @@ class Collator:
         """
         rows, features = [], []
         for members in _runs_of_same_images([prompt for prompt, _ in texts]):
-            features.append(self._read_images(texts[members[0]][0]))
-            grids = features[-1]["image_grid_thw"]
-            asked = [self._ask(texts[member][0], grids) for member in members]
+            pixel_values, grids = read_images(self._processor, texts[members[0]][0].images)
+            features.append((pixel_values, grids))
+            asked = [tokenize_prompt(self._processor, self._model, texts[m][0], grids=grids) for m in members]
             answers = [self._tokenize(texts[member][1] + self._end) for member in members]
             for prompt, answer in zip(asked, answers, strict=True):
                 self._check(prompt, answer)
@@ -85,22 +109,30 @@ class Collator:
         return {
             "input_ids": packed.ids[None],
             "position_ids": packed.positions[:, None],
-            "pixel_values": torch.cat([part["pixel_values"] for part in features]),
-            "image_grid_thw": torch.cat([part["image_grid_thw"] for part in features]),
+            "pixel_values": torch.cat([values for values, _ in features if values is not None]),
+            "image_grid_thw": torch.cat([grids for _, grids in features if grids is not None]),
             "blocks": packed.blocks,
             "logits_to_keep": packed.predictors,
             "targets": packed.targets,
             "owners": packed.owners,
         }
 
-    def _read_images(self, prompt: Prompt) -> dict[str, Tensor]:
-        return self._processor.image_processor(images=list(prompt.images), return_tensors="pt")
+    def _read_pair(self, pair: Pair) -> tuple[Comparison, Tensor | None] | str:
+        """A pair with the grids of its images, or why there are none."""
+        try:
+            comparison = pair.load()
+            return comparison, read_images(self._processor, comparison.images)[1]
+        except (RowError, InvalidComparisonError) as error:
+            return str(error)
 
-    def _ask(self, prompt: Prompt, grids: Tensor) -> list[int]:
-        """Token ids of a prompt, with one placeholder per image token."""
-        counts = iter((grids.prod(-1) // self._merge_area).tolist())
-        ids = self._tokenize(render_text(self._processor, prompt))
-        return [t for token in ids for t in [token] * (next(counts) if token == self._image_token_id else 1)]
+    def _find_fault(self, sample: Sample, comparison: Comparison, grids: Tensor | None) -> str | None:
+        prompt = render_prompt(comparison, first=sample.first, mode="critique", sightings=sample.sightings)
+        try:
+            asked = tokenize_prompt(self._processor, self._model, prompt, grids=grids)
+            self._check(asked, self._tokenize(sample.text + self._end))
+        except (RowError, InvalidComparisonError) as error:
+            return str(error)
+        return None
 
     def _tokenize(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -108,12 +140,12 @@ class Collator:
 
     def _check(self, prompt: list[int], answer: list[int]) -> None:
         if len(prompt) + len(answer) > self._max_tokens:
-            raise ValueError(
+            raise RowError(
                 f"A sample has {len(prompt) + len(answer)} tokens; the limit is {self._max_tokens}. Raise max_tokens, "
                 "or scale its images down."
             )
         if self._image_token_id in answer:
-            raise ValueError(
+            raise RowError(
                 f"The text {self._tokenizer.decode(answer)!r} holds the model's image placeholder. Remove it."
             )
 

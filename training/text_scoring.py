@@ -12,15 +12,17 @@ from torch.nn.functional import cross_entropy
 
 from genrm.engines.contract import Prompt
 from genrm.engines.loading import choose_placement, load_model
+from genrm.errors import InvalidComparisonError
 from training.engines import EngineChoice
 from training.packing import use_packed_attention
 from training.samples import Collator
+from training.sources import RowError
 
 
 class TextScorer:
     """Scores texts with one model. Raises ModelLoadError if it cannot be loaded.
 
-    batch_size: texts computed together. max_tokens: longest prompt with its text; longer ones raise ValueError.
+    batch_size: texts computed together. max_tokens: longest prompt with its text; longer ones get no score.
     """
 
     def __init__(self, choice: EngineChoice, *, batch_size: int = 16, max_tokens: int = 8192) -> None:
@@ -32,17 +34,26 @@ class TextScorer:
         self._collator = Collator(loaded.processor, loaded.model, max_tokens=max_tokens)
 
     @torch.inference_mode()
-    def score(self, texts: Sequence[tuple[Prompt, str]]) -> list[torch.Tensor]:
+    def score(self, texts: Sequence[tuple[Prompt, str]]) -> "list[torch.Tensor | str]":
         """Natural-log probability of each token of each text behind its prompt, the end of the turn included, float32
-        on the CPU. Neighbours about one image are cheaper than others.
+        on the CPU; the reason for a text that the model cannot read. Neighbours about one image are cheaper than
+        others.
         """
-        found: list[torch.Tensor] = []
-        for start in range(0, len(texts), self._batch_size):
-            part = texts[start : start + self._batch_size]
-            batch = send_to_device(self._collator.collate(part), self._device)
-            lengths = batch.pop("owners").bincount(minlength=len(part)).tolist()
-            targets = batch.pop("targets").split(lengths)
-            logits = self._model(**batch, use_cache=False).logits[0].split(lengths)
-            for logits_SV, targets_S in zip(logits, targets, strict=True):  # a text at a time, to save memory
-                found.append(-cross_entropy(logits_SV.float(), targets_S, reduction="none").cpu())
-        return found
+        return [
+            score
+            for start in range(0, len(texts), self._batch_size)
+            for score in self._score(texts[start : start + self._batch_size])
+        ]
+
+    def _score(self, texts: Sequence[tuple[Prompt, str]]) -> "list[torch.Tensor | str]":
+        try:
+            batch = send_to_device(self._collator.collate(texts), self._device)
+        except (RowError, InvalidComparisonError) as error:
+            return [str(error)] if len(texts) == 1 else [score for text in texts for score in self._score([text])]
+        lengths = batch.pop("owners").bincount(minlength=len(texts)).tolist()
+        targets = batch.pop("targets").split(lengths)
+        logits = self._model(**batch, use_cache=False).logits[0].split(lengths)
+        return [  # a text at a time, to save memory
+            -cross_entropy(logits_SV.float(), targets_S, reduction="none").cpu()
+            for logits_SV, targets_S in zip(logits, targets, strict=True)
+        ]

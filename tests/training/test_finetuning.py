@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate.data_loader import prepare_data_loader, skip_first_batches
+from PIL import Image
 from pydantic import ValidationError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -18,10 +19,10 @@ from genrm.engines.loading import LoadedModel, Placement, choose_placement, load
 from genrm.prompts import render_prompt
 from training import finetuning, trainer_setup
 from training.engines import EngineChoice, open_engine
-from training.finetuning import FineTuning, JudgeTrainer, fine_tune, trained_choice
+from training.finetuning import FineTuning, JudgeTrainer, TooFewSamplesError, fine_tune, trained_choice
 from training.jobs.config import ConfigError
 from training.samples import Collator, ImageSampler, Sample
-from training.sources import SOURCE_ROW, Pair
+from training.sources import SOURCE_ROW, Pair, RowError
 from training.trainer_setup import with_lora
 
 MakePairs = Callable[[int], list[Pair]]
@@ -86,6 +87,30 @@ def test_a_text_with_the_image_placeholder_is_refused(loaded: LoadedModel, make_
     sample = replace(samples_of(make_pairs(1))[0], text="Seen <|image_pad|>.\nVerdict: First")
     with pytest.raises(ValueError, match="holds the model's image placeholder"):
         Collator(loaded.processor, loaded.model, max_tokens=4096)([sample])
+
+
+def test_samples_that_cannot_be_learned_from_are_left_out_of_a_training_and_named(
+    make_pairs: MakePairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> tuple[Image.Image, ...]:
+        raise RowError("its image cannot be read.")
+
+    pairs = make_pairs(6)
+    pairs[1] = replace(pairs[1], load_images=fail)
+    pairs[2] = replace(pairs[2], load_images=lambda: (Image.new("RGB", (3000, 10)),))
+    samples = samples_of(pairs)
+    samples[0] = replace(samples[0], text=f"Seen it. {'Again. ' * 500}\nVerdict: First")
+    samples[1] = replace(samples[1], text="Seen <|image_pad|>.\nVerdict: Second")
+    trained_on: list[list[Sample]] = []
+    monkeypatch.setattr(JudgeTrainer, "train", lambda self, **_: trained_on.append(self.train_dataset))
+    settings = FineTuning.model_validate({**QUICK, "max_tokens": 512})
+    fine_tune(EngineChoice(), samples, settings, tmp_path / "six", seed=0)
+    assert trained_on == [samples[6:]]
+    for reason in ("p0 was skipped: A sample has", "p0 was skipped: The text", "p1 was skipped: its image cannot"):
+        assert f"Row {reason}" in caplog.text
+    assert "p2 was skipped: The model's image processor refuses" in caplog.text
+    with pytest.raises(TooFewSamplesError, match="There are 2 samples that can be learned from"):
+        fine_tune(EngineChoice(), samples[:8], settings, tmp_path / "two", seed=0)
 
 
 def test_only_what_neighbours_with_one_image_have_in_common_is_shared(

@@ -1,5 +1,6 @@
 """Scores of texts behind prompts: what a plain forward pass gives, whatever stands beside them in the batch."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -53,7 +54,7 @@ def score_alone(prompt: Prompt, text: str) -> torch.Tensor:
 
 
 def test_scores_in_a_packed_batch_are_those_of_a_plain_pass() -> None:
-    scores = TextScorer(EngineChoice()).score(TEXTS)
+    scores = score_all(TextScorer(EngineChoice()), TEXTS)
     assert len(scores[0]) < len(scores[1])
     assert torch.allclose(scores[0], scores[2], atol=1e-5)
     for score, (prompt, text) in zip(scores, TEXTS, strict=True):
@@ -63,8 +64,45 @@ def test_scores_in_a_packed_batch_are_those_of_a_plain_pass() -> None:
 
 
 def test_the_size_of_a_batch_changes_nothing() -> None:
-    one, other = (TextScorer(EngineChoice(), batch_size=size).score(TEXTS) for size in (1, 2))
+    one, other = (score_all(TextScorer(EngineChoice(), batch_size=size), TEXTS) for size in (1, 2))
     assert all(torch.allclose(a, b, atol=2e-4) for a, b in zip(one, other, strict=True))
+
+
+def test_a_text_that_is_too_long_gets_the_reason_and_the_others_their_scores() -> None:
+    scorer = TextScorer(EngineChoice(), max_tokens=400)
+    found = scorer.score((TEXTS[0], (SHORT, "A dog. " * 400), TEXTS[1]))
+    assert isinstance(found[1], str)
+    assert "the limit is 400" in found[1]
+    for one, other in zip((found[0], found[2]), score_all(scorer, TEXTS[:2]), strict=True):
+        assert torch.allclose(cast("torch.Tensor", one), other, atol=2e-4)
+
+
+def test_critiques_without_a_score_or_an_image_are_left_out_with_the_reason(rows_file: Path) -> None:
+    pairs = read_pairs(str(rows_file), limit=3).rows
+    (rows_file.parent / "1.png").unlink()
+    written = [
+        Written(id=f"p{i}", first="A", text=text, probability=0.9, weight=1.0, with_evidence=False)
+        for i, text in enumerate(("seen", "seen", "much"))
+    ]
+
+    class Limited(Scorer):
+        """Cannot read a text that says `much`."""
+
+        def score(self, texts: list[tuple[Prompt, str]]) -> list[Any]:
+            return ["too long." if text == "much" else torch.zeros(1) for _, text in texts]
+
+    config = CritiqueConfig(output=Path("unused"), pairs="unused")
+    kept, skipped = drop_hint_dependent(cast("TextScorer", Limited()), written, pairs, config)
+    assert [item.id for item in kept] == ["p0"]
+    assert {row.id: row.reason for row in skipped}["p2"] == "too long."
+    assert "'1.png' cannot be read" in {row.id: row.reason for row in skipped}["p1"]
+
+
+def score_all(scorer: TextScorer, texts: Sequence[tuple[Prompt, str]]) -> list[torch.Tensor]:
+    """Scores of texts that all can be read."""
+    found = [each for each in scorer.score(texts) if not isinstance(each, str)]
+    assert len(found) == len(texts)
+    return found
 
 
 class Scorer:
@@ -90,8 +128,9 @@ def test_what_only_the_hint_explains_is_dropped(rows_file: Path, limit: float, l
     ]
     scorer = Scorer()
     config = CritiqueConfig(output=Path("unused"), pairs="unused", max_hint_dependence=limit)
-    kept = drop_hint_dependent(cast("TextScorer", scorer), written, pairs, config)
+    kept, skipped = drop_hint_dependent(cast("TextScorer", scorer), written, pairs, config)
     assert [item.text for item in kept] == left
+    assert skipped == []
     guided, plain = scorer.seen[:2], scorer.seen[2:]
     assert all("Object detectors" in p.shared for p in (*guided, *plain))  # what evidence explains may stay
     assert all("Hint" in p.tail for p in guided)
