@@ -41,7 +41,14 @@ _log = logging.getLogger(__name__)
 class LoopConfig(JobConfig):
     """Settings of the job. A stage's section has the keys of that stage's own configuration, but for those here."""
 
-    harmless = HARMLESS | {"shared_steps"}
+    harmless = HARMLESS | {
+        "shared_steps",
+        *(
+            f"{stage}.training.{key}"
+            for stage in ("ift", "reject")
+            for key in ("micro_batch_size", "samples_per_second")
+        ),
+    }
 
     source: str = Field(description="Rows with image, question and reference.")
     engine: EngineChoice = Field(EngineChoice(), description="The base: it answers, criticises and is trained.")

@@ -54,7 +54,9 @@ _KEPT = 0.4
 
 
 class AllRejectedError(GenRMError, ValueError):
-    """No sampled critique was good enough. The plot that the message names shows their margins."""
+    """No sampled critique was kept. The plot that the message names shows their margins; the folder takes no other
+    settings, so mend it in another one.
+    """
 
 
 class RejectConfig(JobConfig):
@@ -181,7 +183,9 @@ def _choose(config: RejectConfig, folder: RunFolder, own: Sequence[Pair], judge:
         raise AllRejectedError(
             f"None of {len(drawn):,} critiques of round {number} is right with a margin of {config.threshold:g} or "
             f"more ({', '.join(f'{name}: {num:,}' for name, num in unfit.items())}). Look at "
-            f"{folder.path / f'{step}-margins.png'}, then lower threshold, raise samples, or begin with a better judge."
+            f"{folder.path / f'{step}-margins.png'}, then lower threshold, raise samples, or begin with a better "
+            "judge, in another output folder. A loop's other stages need not be run again: name their folders to "
+            "`train reject`."
         )
     weights = {name: learning_weight(mean_probability(items)) for name, items in by_pair.items()}
     rows = [

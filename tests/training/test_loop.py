@@ -10,7 +10,7 @@ from training import critiques, ift, loop, rejection
 from training.engines import EngineChoice
 from training.jobs.config import ConfigError, JobConfig, read_config
 from training.jobs.job import Job
-from training.jobs.run_folder import RESULT, RunFolder
+from training.jobs.run_folder import RESULT, ConfigChangedError, RunFolder
 from training.loop import LoopConfig, stages_of
 from training.measuring import Measuring
 from training.preferences import vl_genrm
@@ -117,6 +117,17 @@ def test_the_loop_ends_with_the_base_if_no_stage_is_better(
     assert json.loads((tmp_path / RESULT).read_text())["final"] == {"overall": better}
     assert json.loads((tmp_path / "best.json").read_text())["model"] == "base"
     assert "no stage is better than the base" in caplog.text
+
+
+def test_a_loop_that_goes_on_may_compute_less_at_once_but_not_learn_otherwise(tmp_path: Path) -> None:
+    with RunFolder.open(tmp_path, read(tmp_path)) as folder:
+        folder.mark_done("preferences")
+    for stage in ("ift", "reject"):
+        RunFolder.open(tmp_path, read(tmp_path, f"{stage}.training.micro_batch_size=8")).close()
+        RunFolder.open(tmp_path, read(tmp_path, f"{stage}.training.samples_per_second=8")).close()
+    RunFolder.open(tmp_path, read(tmp_path)).close()
+    with pytest.raises(ConfigChangedError, match=r"ift\.training\.batch_size was 'not set' and is now 8"):
+        RunFolder.open(tmp_path, read(tmp_path, "ift.training.batch_size=8"))
 
 
 def test_without_stage_2_the_first_is_final(tmp_path: Path) -> None:

@@ -186,6 +186,19 @@ def _complete(written: Mapping[str, Any], config: JobConfig) -> Mapping[str, Any
         return written
 
 
+def _flatten_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both with dotted keys; a section that is empty in the one is left out if the other has keys in it."""
+    flat = flatten(one), flatten(other)
+
+    def is_section_of(key: str, keys: Mapping[str, Any]) -> bool:
+        return any(each.startswith(f"{key}.") for each in keys)
+
+    return (
+        {key: value for key, value in flat[0].items() if value != {} or not is_section_of(key, flat[1])},
+        {key: value for key, value in flat[1].items() if value != {} or not is_section_of(key, flat[0])},
+    )
+
+
 def _dump(config: JobConfig) -> dict[str, Any]:
     dumped: dict[str, Any] = parse_yaml(dump_config(config))
     return dumped
@@ -196,7 +209,8 @@ def refuse_other_config(path: Path, config: JobConfig) -> None:
     file = path / CONFIG
     if not file.exists() or all(child.name in (LOCK, CONFIG, ENVIRONMENT) for child in path.iterdir()):
         return
-    old, new, absent = flatten(_complete(read_mapping(file), config)), flatten(_dump(config)), "not set"
+    old, new = _flatten_alike(_complete(read_mapping(file), config), _dump(config))
+    absent = "not set"
     changed = [
         f"{key} was {old.get(key, absent)!r} and is now {new.get(key, absent)!r}"
         for key in sorted({*old, *new})

@@ -11,7 +11,8 @@ from training.jobs.run_folder import RunFolder
 
 
 class TrainingDivergedError(GenRMError, ArithmeticError):
-    """The loss or the gradient is no finite number. Lower the learning rate, or look at the data of the step it names.
+    """The loss or the gradient is no finite number. Look at the data of the steps before the one it names, or lower
+    the learning rate in another output folder; this one goes on with the rate that it was started with.
 
     checkpoint: the last one that was saved before, None if there is none.
     """
@@ -66,7 +67,8 @@ class TrainingWatch(TrainerCallback):
             raise TrainingDivergedError(
                 f"At step {state.global_step} {' and '.join(spoilt)} became {logs[spoilt[0]]}. "
                 + (f"The last good checkpoint is {found}. " if found else "No checkpoint was saved before. ")
-                + "Lower the learning rate or look at the data of the steps before, then run again.",
+                + "Look at the data of the steps before, or lower the learning rate and name another output folder: "
+                "this one goes on with the rate that it was started with.",
                 step=state.global_step,
                 checkpoint=None if found is None else Path(found),
             )

@@ -107,7 +107,7 @@ def _finish(
         raise NoPairsError(
             f"No pair was made of {len(items):,} items ({told}). Where nothing passes, look at the references and the "
             "verifier; where nothing fails, raise sampled.temperature or perturbations.max_strength; where much is "
-            "unreadable, raise verification.max_tokens."
+            "unreadable, raise verification.max_tokens. Other settings need another output folder."
         )
     states = read_states(folder, items, last_round=len(rounds))
     write_report(folder, states, rounds, {name: number for name, number in fates.items() if number}, seed=config.seed)

@@ -287,7 +287,7 @@ def run(config: PreferenceConfig, folder: RunFolder) -> None:
         raise NoPairsError(
             f"No pair was made of {len(examples):,} rows ({counted}). Look at the fate that most met: images and "
             "references that are missing, experts that do not know the objects (experts.models), or a checker that "
-            "does not believe the references (experts.statements)."
+            "does not believe the references (experts.statements). Then run again with another output folder."
         )
     write_card(folder, dict(fates), seed=config.seed)
 
