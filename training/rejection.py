@@ -10,6 +10,7 @@ Run: `vl-genrm train reject CONFIG`.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +29,7 @@ from training.engines import HARMLESS, EngineChoice, open_engine, require_probab
 from training.faults import FAULTS, find_fault
 from training.finetuning import FineTuning, fine_tune, plan_training, require_batch
 from training.gold import ORDERS, gold_label, probability_of
-from training.jobs.config import JobConfig
+from training.jobs.config import ConfigError, JobConfig
 from training.jobs.files import read_json_lines
 from training.jobs.job import Job
 from training.jobs.plan import Plan, PlannedStep
@@ -51,6 +52,8 @@ BEST = "best.json"
 """The judge that a job ended with, the best on the pairs that steps are measured on, as an `EngineChoice`."""
 _KEPT = 0.4
 """Share of pairs and orders that give a critique, for the plan."""
+
+_log = logging.getLogger(__name__)
 
 
 class AllRejectedError(GenRMError, ValueError):
@@ -99,8 +102,15 @@ class RejectConfig(JobConfig):
 
 
 def run(config: RejectConfig, folder: RunFolder) -> None:
-    """All rounds, then the report. Of several processes the first one samples and measures, all of them train."""
+    """All rounds, then the report. Of several processes the first one samples and measures, all of them train. Raises
+    ConfigError if no pair is left for the first round.
+    """
     pairs = read_own_pairs(config.pairs)
+    if len(pairs) <= config.skip_pairs:
+        raise ConfigError(
+            f"skip_pairs is {config.skip_pairs:,} and {config.pairs} has {len(pairs):,} pairs: none is left for round "
+            "1. Lower skip_pairs (of a loop: pairs_for_ift, in another output folder), or make more pairs."
+        )
     best, best_round = config.engine, 0
     best_measured = measure(best, config.measuring, folder.path / START)
     history = [best_measured["figures"]]
@@ -108,7 +118,10 @@ def run(config: RejectConfig, folder: RunFolder) -> None:
         begin = config.skip_pairs + (number - 1) * config.pairs_per_round
         own = pairs[begin : begin + config.pairs_per_round]
         if not own:
+            _log.warning("Round %d is not made: %s has no pairs left.", number, config.pairs)
             break
+        if len(own) < config.pairs_per_round:
+            _log.warning("Round %d has the last %d pairs of %s only.", number, len(own), config.pairs)
         step = f"round-{number}"
         if is_first_process():
             _choose(config, folder, own, best, number)

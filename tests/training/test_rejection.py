@@ -13,7 +13,7 @@ from genrm.engines.fake import FakeEngine
 from genrm.errors import EngineError, InputTooLongError
 from training import rejection
 from training.engines import EngineChoice
-from training.jobs.config import read_config
+from training.jobs.config import ConfigError, read_config
 from training.jobs.run_folder import RunFolder
 from training.margins import Drawn, Scored
 from training.rejection import AllRejectedError, RejectConfig
@@ -218,6 +218,26 @@ def test_it_stops_when_the_gain_cannot_be_told_from_none(
     assert json.loads((output / "rounds.json").read_text())["best_round"] == 1  # a little better is still better
     told_to_go_on = run(rows_file, tmp_path / "out-all", "stop_early=false")
     assert len(json.loads((told_to_go_on / "rounds.json").read_text())["rounds"]) == 2
+
+
+def test_without_a_pair_for_the_first_round_nothing_is_measured_and_the_message_names_skip_pairs(
+    rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = Training(monkeypatch, [0.5, 0.7], engine=FakeEngine())
+    with pytest.raises(ConfigError, match=r"skip_pairs is 40 and .* has 40 pairs: none is left for round 1"):
+        run(rows_file, tmp_path / "out", "skip_pairs=40")
+    run(rows_file, tmp_path / "out", "skip_pairs=10", "rounds=1")  # the folder was not begun
+    assert len(training.samples) == 1
+
+
+def test_rounds_for_which_no_pairs_are_left_are_told(
+    rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    training = Training(monkeypatch, [0.5, 0.7, 0.9], engine=FakeEngine())
+    run(rows_file, tmp_path / "out", "skip_pairs=10", "rounds=3")
+    assert len(training.samples) == 2
+    assert "Round 2 has the last 10 pairs of" in caplog.text
+    assert "Round 3 is not made" in caplog.text
 
 
 def test_when_all_are_rejected_it_says_so_with_the_histogram(
