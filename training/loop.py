@@ -15,10 +15,12 @@ from typing import Any, Self, TypeVar
 
 from pydantic import Field, model_validator
 
+from genrm.fingerprints import fingerprint_weights
 from training import critiques, ift, rejection
 from training.critiques import CritiqueConfig
 from training.engines import HARMLESS, EngineChoice
 from training.finetuning import plan_training, trained_choice
+from training.fingerprints import fingerprint_source
 from training.ift import IftConfig
 from training.jobs.config import JobConfig, read_config
 from training.jobs.job import Job
@@ -154,6 +156,7 @@ def _measure(config: LoopConfig, rung: str, settings: Measuring, folder: Path) -
     if shared is not None:
         trained = [] if rung == "base" else [rung, *_key(config, "ift" if rung == "stage 1" else "reject")]
         key = [config.engine.model_dump_json(), settings.model_dump_json(), *trained]
+        key += [*_fingerprint_base(config), fingerprint_source(settings.pairs)]
         do_once(shared, "measured", key, folder, lambda: measure(choice, settings, folder))
     figures: dict[str, Any] = measure(choice, settings, folder)["figures"]
     return figures
@@ -164,12 +167,21 @@ def _shared(config: LoopConfig) -> Path | None:
 
 
 def _key(config: LoopConfig, stage: str) -> list[str]:
-    """All that a stage's result depends on: its settings and those of the stages before it, the output folder aside."""
+    """All that a stage's result depends on: its settings and those of the stages before it, the output folder aside,
+    and what lies under the names in them.
+    """
     until = _STAGES.index(stage) + 1
     told = [values.model_dump_json(exclude={"output"}) for values in stages_of(config)[:until] if values is not None]
     for name in _STAGES:
         told = [text.replace(str(config.output / name), name) for text in told]
-    return told
+    told += [fingerprint_weights(Path(name)) for name in stages_of(config)[0].experts.model_names]
+    sources = [config.source] if until <= _STAGES.index("ift") else [config.source, config.measuring.pairs]
+    return [*told, *_fingerprint_base(config), *map(fingerprint_source, sources)]
+
+
+def _fingerprint_base(config: LoopConfig) -> list[str]:
+    names = () if config.engine.url is not None else (config.engine.model_name, config.engine.adapter)
+    return [fingerprint_weights(Path(name)) for name in names if name]
 
 
 def _steps(config: LoopConfig) -> dict[str, dict[str, Any]]:

@@ -130,5 +130,30 @@ def test_a_loop_that_goes_on_may_compute_less_at_once_but_not_learn_otherwise(tm
         RunFolder.open(tmp_path, read(tmp_path, "ift.training.batch_size=8"))
 
 
+def test_steps_are_shared_only_while_weights_and_files_are_the_same(tmp_path: Path) -> None:
+    for name in ("base", "expert"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(b"one")
+    for name in ("rows", "held-out"):
+        (tmp_path / f"{name}.jsonl").write_text("{}")
+    models = (f"engine.model={tmp_path / 'base'}", f"preferences.experts.models=[{tmp_path / 'expert'}]")
+    files = (f"source={tmp_path / 'rows.jsonl'}", f"measuring.pairs={tmp_path / 'held-out.jsonl'}")
+    one, other = (read(tmp_path / name, *models, *files) for name in ("one", "other"))
+
+    def keys() -> list[list[str]]:
+        return [loop._key(one, stage) for stage in ("preferences", "ift", "reject")]
+
+    before = keys()
+    assert [loop._key(other, stage) for stage in ("preferences", "ift", "reject")] == before
+    for changed in ("base/model.safetensors", "expert/model.safetensors", "rows.jsonl"):
+        (tmp_path / changed).write_text(f"other {changed}")
+        after = keys()
+        assert all(now != then for now, then in zip(after, before, strict=True))
+        before = after
+    (tmp_path / "held-out.jsonl").write_text("{ }")
+    assert keys()[0] == before[0]
+    assert keys()[1:] != before[1:]
+
+
 def test_without_stage_2_the_first_is_final(tmp_path: Path) -> None:
     assert stages_of(read(tmp_path, "reject=null"))[3] is None

@@ -32,7 +32,7 @@ from experts.panel import ExpertPanel
 from genrm.engines.contract import Engine, Prompt, Sampling
 from genrm.errors import GenRMError
 from genrm.evidence import Examination
-from genrm.shipped import expert_folder
+from genrm.shipped import expert_folder, policy_folder
 from genrm.types import Comparison
 from training.engines import HARMLESS, EngineChoice, open_engine
 from training.jobs.config import JobConfig, Section
@@ -87,6 +87,15 @@ class Experts(Section):
     def are_asked(self) -> bool:
         """Whether there are any."""
         return bool(self.models) or self.statements is not None
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """Detectors and the checker of statements, the shipped ones filled in."""
+        checkers = () if self.statements is None else (self.statements,)
+        return (
+            *(str(expert_folder()) if model == "shipped" else model for model in self.models),
+            *(str(policy_folder()) if model == "shipped" else model for model in checkers),
+        )
 
     @property
     def plan_notes(self) -> tuple[str, ...]:
@@ -338,9 +347,8 @@ def open_panel(experts: Experts, *, seed: int = 0) -> ExpertPanel | None:
     from experts.noisy import NoisyExpert
 
     opened: list[Expert] = []
-    for number, model in enumerate(experts.models):
-        folder = str(expert_folder()) if model == "shipped" else model
-        expert: Expert = GroundingDino.load(folder, name=f"grounding-dino-{number + 1}")
+    for number, model in enumerate(experts.model_names[: len(experts.models)]):
+        expert: Expert = GroundingDino.load(model, name=f"grounding-dino-{number + 1}")
         if experts.miss_rate or experts.false_alarm_rate:
             expert = NoisyExpert(
                 expert, miss_rate=experts.miss_rate, false_alarm_rate=experts.false_alarm_rate, seed=seed
