@@ -7,6 +7,7 @@ P is the verdict's probability behind a critique; a critique without a verdict c
 order goes wrong is no evidence of judgement. VL-GenRM names the margin and leaves its formula open; this is ours.
 """
 
+import logging
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from typing import Literal
 from genrm.types import Response
 
 Preference = Literal["margin", "shortest", "random"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +61,7 @@ def select(
     """Critiques to learn from: right, of margin ≥ threshold, at most `per_order` different ones per pair and order.
 
     Then balanced: in every group as many for which the first response is better as the second, and no group more than
-    `group_cap` times as many as the smallest one.
+    `group_cap` times as many as the smallest one. If that leaves less than half of them, the log says why.
     """
     rng = random.Random(seed)
     kept: list[Scored] = []
@@ -86,8 +89,16 @@ def _balance(items: Sequence[Scored], *, group_cap: float) -> list[Scored]:
     for item in items:
         halves.setdefault(item.drawn.group, ([], []))[item.drawn.label == item.drawn.first].append(item)
     sizes = {group: min(map(len, both)) for group, both in halves.items()}
-    most = round(group_cap * min((size for size in sizes.values() if size), default=0))
-    return [item for group, both in halves.items() for half in both for item in half[: min(sizes[group], most)]]
+    smallest = min((group for group in sizes if sizes[group]), key=lambda group: sizes[group], default="")
+    most = round(group_cap * sizes.get(smallest, 0))
+    kept = [item for group, both in halves.items() for half in both for item in half[: min(sizes[group], most)]]
+    if 2 * len(kept) < len(items):
+        _log.warning(
+            "Of %d critiques that passed, balance between the labels leaves %d, and group_cap %g leaves %d: the "
+            "smallest group, %r, has %d. Raise group_cap, or give every group more pairs.",
+            len(items), 2 * sum(sizes.values()), group_cap, len(kept), smallest, 2 * sizes.get(smallest, 0),
+        )  # fmt: skip
+    return kept
 
 
 def _by_pair_and_order(scored: Sequence[Scored]) -> dict[tuple[str, Response], list[Scored]]:

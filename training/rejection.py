@@ -193,9 +193,16 @@ def _choose(config: RejectConfig, folder: RunFolder, own: Sequence[Pair], judge:
     }
     folder.mark_done(f"{step}/select", fates)
     if not kept:
+        why = (
+            f"None of {len(drawn):,} critiques of round {number} is right with a margin of {config.threshold:g} or more"
+        )
+        if passed:
+            why = (
+                f"Of {len(drawn):,} critiques of round {number} {passed:,} passed, but balance left none: no group has "
+                "any for a better first response and any for a better second one"
+            )
         raise AllRejectedError(
-            f"None of {len(drawn):,} critiques of round {number} is right with a margin of {config.threshold:g} or "
-            f"more ({', '.join(f'{name}: {num:,}' for name, num in unfit.items())}). Look at "
+            f"{why} ({', '.join(f'{name}: {num:,}' for name, num in unfit.items())}). Look at "
             f"{folder.path / f'{step}-margins.png'}, then lower threshold, raise samples, or begin with a better "
             "judge, in another output folder. A loop's other stages need not be run again: name their folders to "
             "`train reject`."

@@ -66,6 +66,24 @@ def test_labels_are_balanced_and_groups_capped() -> None:
     assert groups == {"general": 32, "reasoning": 16}
 
 
+def test_a_cap_that_drops_most_of_what_passed_is_told_with_the_group_that_is_small(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    items = []
+    for number in range(20):
+        items += [drawn(f, 0.99, pair=f"p{number}", group="general" if number else "rare") for f in "AB"]
+    scored = [each for pair in range(20) for each in score_margins(items[2 * pair : 2 * pair + 2])]
+    kept = select(scored, threshold=0.3, per_order=1, prefer="random", group_cap=100, seed=0)
+    assert len(kept) == 40
+    assert caplog.text == ""
+    kept = select(scored, threshold=0.3, per_order=1, prefer="random", group_cap=2, seed=0)
+    assert len(kept) == 6
+    assert (
+        "Of 40 critiques that passed, balance between the labels leaves 40, and group_cap 2 leaves 6: the smallest "
+        "group, 'rare', has 2."
+    ) in caplog.text
+
+
 def test_critiques_of_one_label_alone_are_no_balance_and_none_is_kept() -> None:
     scored = score_margins([drawn("A", 0.99), drawn("A", 0.99, pair="q")])
     assert select(scored, threshold=0, per_order=1, prefer="margin", group_cap=1, seed=0) == []

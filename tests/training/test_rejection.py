@@ -139,6 +139,15 @@ def test_critiques_that_do_not_say_what_differs_are_not_learned(
         run(rows_file, tmp_path / "out", "must_name_difference=true")
 
 
+def test_what_passed_and_was_lost_to_balance_is_not_said_to_have_been_wrong(
+    rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The better response of these rows is A: a judge that is always for the first is right where A stands first."""
+    Training(monkeypatch, [0.5], engine=FakeEngine(verdict="first"))
+    with pytest.raises(AllRejectedError, match=r"Of 80 critiques of round 1 40 passed, but balance left none"):
+        run(rows_file, tmp_path / "out")
+
+
 def test_critiques_that_experts_contradict_are_not_learned(
     rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
