@@ -390,7 +390,7 @@ def _summarise(folder: RunFolder) -> dict[str, Any]:
 
 
 def _plan(config: CritiqueConfig) -> Plan:
-    num = config.limit or count_pairs(config.pairs)
+    num = count_pairs(config.pairs, limit=config.limit)
     readings = 2 * num * (config.per_order + 1)
     detail = f"{num:,} pairs, both orders, {config.per_order} critiques and one unaided reading each"
     return Plan(

@@ -57,7 +57,7 @@ def measure(choice: EngineChoice, settings: Measuring, folder: Path) -> dict[str
 
 def plan_measuring(settings: Measuring, choice: EngineChoice, *, name: str) -> PlannedStep:
     """One measurement: every pair in both orders."""
-    num = settings.limit or count_pairs(settings.pairs, images=settings.images)
+    num = count_pairs(settings.pairs, images=settings.images, limit=settings.limit)
     seconds = 2 * num / choice.readings_per_second
     return PlannedStep(name=name, detail=f"{num:,} pairs", num_tokens=600 * num, seconds=seconds)
 

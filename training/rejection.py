@@ -41,7 +41,7 @@ from training.margins import Drawn, Preference, Scored, mean_probability, passes
 from training.measuring import Measuring, measure, plan_measuring
 from training.refusals import ask_in_parts
 from training.samples import Sample, shows_evidence, to_sample
-from training.sources import Pair, RowError, Skipped, log_skipped, read_own_pairs
+from training.sources import Pair, RowError, Skipped, count_pairs, log_skipped, read_own_pairs
 from training.statistics import bootstrap_difference, share_with_interval
 
 START = "round-0/measured"
@@ -51,7 +51,7 @@ ROUNDS = "rounds.json"
 BEST = "best.json"
 """The judge that a job ended with, the best on the pairs that steps are measured on, as an `EngineChoice`."""
 _KEPT = 0.4
-"""Share of pairs and orders that give a critique, for the plan."""
+"""Share of what may be kept per pair and order that is kept, for the plan."""
 
 _log = logging.getLogger(__name__)
 
@@ -106,11 +106,7 @@ def run(config: RejectConfig, folder: RunFolder) -> None:
     ConfigError if no pair is left for the first round.
     """
     pairs = read_own_pairs(config.pairs)
-    if len(pairs) <= config.skip_pairs:
-        raise ConfigError(
-            f"skip_pairs is {config.skip_pairs:,} and {config.pairs} has {len(pairs):,} pairs: none is left for round "
-            "1. Lower skip_pairs (of a loop: pairs_for_ift, in another output folder), or make more pairs."
-        )
+    _require_pairs(config, len(pairs))
     best, best_round = config.engine, 0
     best_measured = measure(best, config.measuring, folder.path / START)
     history = [best_measured["figures"]]
@@ -146,6 +142,14 @@ def run(config: RejectConfig, folder: RunFolder) -> None:
             break
     if is_first_process():
         _report(folder, history, best, best_round, best_measured)
+
+
+def _require_pairs(config: RejectConfig, num_pairs: int) -> None:
+    if num_pairs <= config.skip_pairs:
+        raise ConfigError(
+            f"skip_pairs is {config.skip_pairs:,} and {config.pairs} has {num_pairs:,} pairs: none is left for round "
+            "1. Lower skip_pairs (of a loop: pairs_for_ift, in another output folder), or make more pairs."
+        )
 
 
 def _choose(config: RejectConfig, folder: RunFolder, own: Sequence[Pair], judge: EngineChoice, number: int) -> None:
@@ -330,16 +334,22 @@ def _report(
     )  # fmt: skip
 
 
-def plan_rounds(config: RejectConfig, *, num_first_samples: int) -> Plan:
-    """All rounds. num_first_samples: samples of stage 1 that each of them trains on as well."""
-    readings = 2 * config.pairs_per_round * config.samples
+def plan_rounds(config: RejectConfig, *, num_first_samples: int, num_pairs: int | None = None) -> Plan:
+    """All rounds for which there are pairs. num_first_samples: samples of stage 1 that each of them trains on as well.
+    num_pairs: of the source; None if they are not made yet: as many as the rounds want.
+    """
+    wanted = config.rounds * config.pairs_per_round
+    left = wanted if num_pairs is None else min(wanted, num_pairs - config.skip_pairs)
     steps = [plan_measuring(config.measuring, config.engine, name="measure the start")]
-    for number in range(1, config.rounds + 1):
-        kept = num_first_samples + round(_KEPT * number * 2 * config.pairs_per_round)
+    for number in range(1, -(-left // config.pairs_per_round) + 1):
+        so_far = min(left, number * config.pairs_per_round)
+        own = so_far - (number - 1) * config.pairs_per_round
+        readings = 2 * own * config.samples
+        kept = num_first_samples + round(_KEPT * 2 * so_far * config.per_order)
         steps += [
             PlannedStep(
                 name=f"round {number}: sample",
-                detail=f"{config.pairs_per_round:,} pairs, both orders, {config.samples} critiques each",
+                detail=f"{own:,} pairs, both orders, {config.samples} critiques each",
                 num_tokens=300 * readings,
                 seconds=readings / config.engine.readings_per_second,
             ),
@@ -349,7 +359,7 @@ def plan_rounds(config: RejectConfig, *, num_first_samples: int) -> Plan:
     return Plan(
         steps=tuple(steps),
         notes=(
-            f"Of pairs and orders, {_KEPT:.0%} are taken to give a critique that is kept.",
+            f"Of what can be kept per pair and order, {_KEPT:.0%} are taken to be good enough.",
             *(["It ends early when a round's gain cannot be told from none."] if config.stop_early else []),
         ),
     )
@@ -358,7 +368,10 @@ def plan_rounds(config: RejectConfig, *, num_first_samples: int) -> Plan:
 def _plan(config: RejectConfig) -> Plan:
     first = config.first_samples
     lines = () if first is None else read_json_lines(first / CRITIQUES)
-    return plan_rounds(config, num_first_samples=sum(len(line["critiques"]) for line in lines))
+    num_first_samples = sum(len(line["critiques"]) for line in lines)
+    num_pairs = count_pairs(config.pairs)
+    _require_pairs(config, num_pairs)
+    return plan_rounds(config, num_first_samples=num_first_samples, num_pairs=num_pairs)
 
 
 JOB = Job(schema=RejectConfig, plan=_plan, run=run)

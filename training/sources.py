@@ -114,19 +114,19 @@ def read_pairs(source: str, *, images: Path | None = None, limit: int | None = N
     return _read(source, _make_pair, images=images, limit=limit)
 
 
-def count_examples(source: str, *, images: Path | None = None) -> int:
-    """How many questions a source has, for a plan: read once in a process, however many of its steps ask."""
-    return _count(read_examples, source, images)
+def count_examples(source: str, *, images: Path | None = None, limit: int | None = None) -> int:
+    """How many questions `read_examples` finds, for a plan: read once in a process, however many of its steps ask."""
+    return _count(read_examples, source, images, limit)
 
 
-def count_pairs(source: str, *, images: Path | None = None) -> int:
+def count_pairs(source: str, *, images: Path | None = None, limit: int | None = None) -> int:
     """The same for labelled comparisons."""
-    return _count(read_pairs, source, images)
+    return _count(read_pairs, source, images, limit)
 
 
 @cache
-def _count(read: Callable[..., Rows[Any]], source: str, images: Path | None) -> int:
-    return len(read(source, images=images).rows)
+def _count(read: Callable[..., Rows[Any]], source: str, images: Path | None, limit: int | None) -> int:
+    return len(read(source, images=images, limit=limit).rows)
 
 
 def read_own_pairs(source: str, *, limit: int | None = None) -> list[Pair]:

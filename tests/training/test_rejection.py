@@ -61,8 +61,8 @@ class Training:
         return engine
 
 
-def run(rows_file: Path, output: Path, *settings: str) -> Path:
-    values = read_config(
+def read(rows_file: Path, output: Path, *settings: str) -> RejectConfig:
+    return read_config(
         RejectConfig,
         None,
         [
@@ -71,6 +71,10 @@ def run(rows_file: Path, output: Path, *settings: str) -> Path:
             "must_name_difference=false", *settings,
         ],
     )  # fmt: skip
+
+
+def run(rows_file: Path, output: Path, *settings: str) -> Path:
+    values = read(rows_file, output, *settings)
     with RunFolder.open(values.output, values) as folder:
         rejection.run(values, folder)
     return values.output
@@ -247,6 +251,19 @@ def test_rounds_for_which_no_pairs_are_left_are_told(
     assert len(training.samples) == 2
     assert "Round 2 has the last 10 pairs of" in caplog.text
     assert "Round 3 is not made" in caplog.text
+
+
+def test_a_plan_has_the_rounds_that_there_are_pairs_for_and_what_may_be_kept_of_each(
+    rows_file: Path, tmp_path: Path
+) -> None:
+    settings = ("skip_pairs=10", "rounds=3", "per_order=2", f"measuring.pairs={rows_file}", "measuring.limit=1000")
+    steps = rejection.JOB.plan(read(rows_file, tmp_path, *settings)).steps
+    sampled = [step.detail for step in steps if step.name.endswith("sample")]
+    assert [detail.split(",")[0] for detail in sampled] == ["20 pairs", "10 pairs"]
+    assert [step.detail.split(",")[0] for step in steps if step.name == "train"] == ["32 samples", "48 samples"]
+    assert {step.detail for step in steps if "measure" in step.name} == {"40 pairs"}
+    with pytest.raises(ConfigError, match="none is left for round 1"):
+        rejection.JOB.plan(read(rows_file, tmp_path, "skip_pairs=40", *settings[1:]))
 
 
 def test_when_all_are_rejected_it_says_so_with_the_histogram(

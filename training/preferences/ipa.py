@@ -115,7 +115,7 @@ def _finish(
 
 def _plan(config: IpaConfig) -> Plan:
     """All rounds, as if a fixed share of the items were hard."""
-    num_items = config.limit or count_examples(config.source, images=config.images)
+    num_items = count_examples(config.source, images=config.images, limit=config.limit)
     steps: list[PlannedStep] = []
     for number in range(1, config.rounds + 1):
         if number > 1:

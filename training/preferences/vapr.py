@@ -293,7 +293,7 @@ def _keep_balanced(folder: RunFolder, shard: str) -> None:
 
 
 def _plan(config: VaprConfig) -> Plan:
-    num_rows = config.limit or count_examples(config.source, images=config.images)
+    num_rows = count_examples(config.source, images=config.images, limit=config.limit)
     num_pairs = num_rows * config.pairs_per_row
     asks_editor, asks_verifier = config.editor.kind in ("model", "endpoint"), config.verifier.kind == "model"
     replies = num_pairs * config.editor.candidates * asks_editor

@@ -413,7 +413,7 @@ def _write_shard(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _plan(config: PreferenceConfig) -> Plan:
-    num_rows = config.limit or count_examples(config.source, images=config.images)
+    num_rows = count_examples(config.source, images=config.images, limit=config.limit)
     per_row = config.sampled.per_row
     detail = f"{num_rows:,} rows: {per_row} sampled answers, {config.edits_per_row} edits each"
     num_answers = num_rows * per_row

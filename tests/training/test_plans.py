@@ -1,0 +1,30 @@
+"""Plans of jobs that read a source: they count the rows that there are."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training import critiques
+from training.critiques import CritiqueConfig
+from training.jobs.job import Job
+from training.preferences import ipa, vapr, vl_genrm
+from training.preferences.ipa import IpaConfig
+from training.preferences.vapr import VaprConfig
+from training.preferences.vl_genrm import PreferenceConfig
+
+JOBS = [
+    (vl_genrm.JOB, PreferenceConfig, "source"),
+    (vapr.JOB, VaprConfig, "source"),
+    (ipa.JOB, IpaConfig, "source"),
+    (critiques.JOB, CritiqueConfig, "pairs"),
+]
+
+
+@pytest.mark.parametrize(("job", "schema", "source"), JOBS)
+@pytest.mark.parametrize(("limit", "num"), [(1000, 40), (7, 7), (None, 40)])
+def test_a_plan_counts_no_row_that_is_not_there(
+    job: Job[Any], schema: type[Any], source: str, limit: int | None, num: int, rows_file: Path
+) -> None:
+    config = schema(output="unused", limit=limit, **{source: str(rows_file)})
+    assert job.plan(config).steps[0].detail.startswith((f"{num} rows", f"{num} items", f"{num} pairs"))
