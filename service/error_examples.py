@@ -50,7 +50,10 @@ _EXAMPLE_ERRORS: dict[Code, tuple[str, str | None]] = {
         "Idempotency-Key",
     ),
     "idempotency_key_reused": (
-        ("This Idempotency-Key was used before, with another method, path or body. Use a new key for a new request."),
+        (
+            "This Idempotency-Key was used before, with another method, path, query or body. Use a new key for a new "
+            "request."
+        ),
         "Idempotency-Key",
     ),
     "storage_failed": (

@@ -1,8 +1,8 @@
 """Answers once and for all: a POST with an `Idempotency-Key` that was answered before gets that answer again.
 
 So a caller whose connection broke can ask again without anything being done twice. What a key stands for is known by
-the request's method, path and body; a form's boundary, which libraries make up anew each time, does not count. What
-another try might change (overload, a stop, a bug, a caller who hung up) is not kept.
+the request's method, path, query and body; a form's boundary, which libraries make up anew each time, does not count.
+What another try might change (overload, a stop, a bug, a caller who hung up) is not kept.
 """
 
 import hashlib
@@ -55,7 +55,9 @@ class Fingerprint:
         boundary = _BOUNDARY.search(content_type)
         self._boundary = boundary.group(1).encode("latin-1", "replace") if boundary else b""
         kind = content_type.partition(";")[0].strip().lower()
-        self._hash = hashlib.sha256(f"{scope['method']} {scope['path']} {kind}\n".encode("utf-8", "replace"))
+        query = scope["query_string"].decode("latin-1")
+        target = f"{scope['path']}?{query}" if query else scope["path"]
+        self._hash = hashlib.sha256(f"{scope['method']} {target} {kind}\n".encode("utf-8", "replace"))
         self._held = b""
 
     def add(self, body: bytes) -> None:
@@ -264,7 +266,8 @@ async def _answer_again(found: Answer, scope: Scope, receive: Receive, send: Sen
     if fingerprint.digest() != found.fingerprint:
         raise RefusalError(
             "idempotency_key_reused",
-            f"This {HEADER} was used before, with another method, path or body. Use a new key for a new request.",
+            f"This {HEADER} was used before, with another method, path, query or body. Use a new key for a new "
+            "request.",
             param=HEADER,
         )
     record.route = found.route

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experts.fake import FakeExpert
 from genrm.engines.contract import Completion, OnText, Prompt, Sampling
 from genrm.engines.fake import FakeEngine
 from genrm.errors import EngineError
@@ -104,6 +105,18 @@ async def test_a_key_cannot_stand_for_another_request(
     answer = await http.post(path, json=make_body(**fields), headers=KEY)
     assert answer.status_code == 422
     assert answer.json()["error"]["code"] == "idempotency_key_reused"
+
+
+async def test_a_key_cannot_stand_for_a_request_with_another_query(
+    open_app: OpenApp, database: str, make_body: MakeBody
+) -> None:
+    body = {"image": make_body()["image"], "text": "There is a dog."}
+    async with open_app(experts=[FakeExpert({"dog": 1})], database_url=database) as http:
+        found = await http.post("/v1/verify", json=body, headers=KEY)
+        drawn = await http.post("/v1/verify", json=body, headers=KEY, params={"annotated": "png"})
+        again = await http.post("/v1/verify", json=body, headers=KEY)
+    assert (drawn.status_code, drawn.json()["error"]["code"]) == (422, "idempotency_key_reused")
+    assert again.content == found.content
 
 
 class SlowEngine(FakeEngine):
@@ -256,7 +269,8 @@ async def test_a_key_of_a_process_that_was_killed_can_be_used_at_once(
 def test_it_does_not_matter_how_a_body_comes_in(body: bytes, cuts: list[int]) -> None:
     def take(boundary: str, cuts: list[int]) -> bytes:
         kind = f"multipart/form-data; boundary={boundary}".encode()
-        taken = Fingerprint({"type": "http", "method": "POST", "path": "/", "headers": [(b"content-type", kind)]})
+        headers = [(b"content-type", kind)]
+        taken = Fingerprint({"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": headers})
         content = b"--" + boundary.encode() + body + b"--" + boundary.encode() + b"--"
         edges = [0, *sorted(cuts), len(content)]
         for start, stop in itertools.pairwise(edges):
