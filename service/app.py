@@ -126,13 +126,16 @@ def create_app(
         app.include_router(metrics.router)
     install_error_handlers(app)
     install_schema(app)
-    app.add_middleware(Idempotency, database=database, replica_id=keeper.replica_id if keeper else "")
+    own_door = PATH if playground else None
+    app.add_middleware(
+        Idempotency, database=database, replica_id=keeper.replica_id if keeper else "", own_door=own_door
+    )
     app.add_middleware(
         BodyLimit,
         max_body_bytes=settings.max_body_bytes,
         others=dict.fromkeys(("/v1/files", UPLOAD_PATH), settings.max_file_bytes + _FORM_BYTES),
     )
-    app.add_middleware(Authentication, keyring=keyring, quotas=quotas, own_door=PATH if playground else None)
+    app.add_middleware(Authentication, keyring=keyring, quotas=quotas, own_door=own_door)
     app.add_middleware(RequestLog, metrics=series, tracer=tracer)
     app.add_middleware(UnreadBody, max_bytes=settings.max_body_bytes)
     app.add_middleware(LastAnswers, lifecycle=lifecycle)  # added last: the outermost

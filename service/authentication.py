@@ -42,9 +42,7 @@ class Authentication:
             await self._app(scope, receive, send)
 
     def _is_open(self, path: str) -> bool:
-        if path in OPEN_PATHS:
-            return True
-        return self._own_door is not None and (path == self._own_door or path.startswith(f"{self._own_door}/"))
+        return path in OPEN_PATHS or is_behind(self._own_door, path)
 
     def _require_key(self, headers: Headers) -> ApiKey:
         given = read_key(headers)
@@ -62,6 +60,13 @@ class Authentication:
                 "for a new one; keys can be taken back.",
             )
         return key
+
+
+def is_behind(own_door: str | None, path: str) -> bool:
+    """Whether an application that asks for the key itself answers a path. own_door: of that application, if there is
+    one.
+    """
+    return own_door is not None and (path == own_door or path.startswith(f"{own_door}/"))
 
 
 def get_owner(record: RequestRecord) -> str | None:

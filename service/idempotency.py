@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.authentication import get_owner
+from service.authentication import get_owner, is_behind
 from service.database import Database
 from service.errors import ClientGoneError, RefusalError, StorageError
 from service.request_record import RequestRecord
@@ -94,19 +94,21 @@ class Idempotency:
     """ASGI middleware, inside of `Authentication`: a key belongs to its caller.
 
     database: None refuses the header, because a caller who relies on it must not be deceived. replica_id: this process.
+    own_door: as of `Authentication`; below it the header means nothing, because whose request it is is not known here.
     """
 
-    def __init__(self, app: ASGIApp, database: Database | None, replica_id: str) -> None:
+    def __init__(self, app: ASGIApp, database: Database | None, replica_id: str, own_door: str | None = None) -> None:
         self._app = app
         self._database = database
         self._replica_id = replica_id
+        self._own_door = own_door
         self._running: set[tuple[str, str]] = set()
         """Owner and key of what this process is at."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it as before. Raises RefusalError."""
         key = Headers(scope=scope).get(HEADER) if scope["type"] == "http" and scope["method"] == "POST" else None
-        if key is None:
+        if key is None or is_behind(self._own_door, scope["path"]):
             await self._app(scope, receive, send)
             return
         if len(key) > _MAX_KEY_CHARACTERS or not _KEY.fullmatch(key):

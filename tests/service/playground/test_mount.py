@@ -290,6 +290,21 @@ async def test_a_call_that_names_a_file_of_others_is_refused_before_gradio_sees_
 
 
 @pytest.mark.usefixtures("plain_page")
+async def test_an_idempotency_key_gives_nobody_the_answer_that_the_page_gave_another(
+    open_app: OpenApp, tmp_path: Path
+) -> None:
+    path, header = "/playground/gradio_api/queue/join", {"Idempotency-Key": "4d7a-1"}
+    alice = {**header, "Authorization": "Bearer sesame-key-of-alice"}
+    async with open_app(playground="on", api_keys=KEYS, database_url=f"sqlite:///{tmp_path / 'genrm.db'}") as http:
+        first = await http.post(path, json={"data": []}, headers=alice)
+        stranger = await http.post(path, json={"data": []}, headers=header)
+        again = await http.post(path, json={"data": []}, headers=alice)
+    assert first.status_code == again.status_code == 200
+    assert "Idempotent-Replayed" not in again.headers
+    assert (stranger.status_code, stranger.json()["error"]["code"]) == (401, "missing_api_key")
+
+
+@pytest.mark.usefixtures("plain_page")
 async def test_a_call_of_too_many_values_is_refused_before_it_is_parsed(
     open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
