@@ -26,7 +26,7 @@ from training.jobs.files import DiskFullError
 from training.jobs.run_folder import RunFolder
 from training.preferences import vl_genrm
 from training.preferences.editing import RuleEditor
-from training.preferences.vl_genrm import Experts, NoPairsError, PairMaker, PreferenceConfig
+from training.preferences.vl_genrm import Experts, NoPairsError, PairMaker, PreferenceConfig, with_own_ids
 from training.sources import Example, RowError, read_pairs
 
 MakePhoto = Callable[[int], Image.Image]
@@ -156,6 +156,18 @@ async def test_a_row_that_the_model_refuses_is_counted_and_named_and_the_rest_go
     assert {row["id"].split("#")[0] for row in rows} == {"r", "t"}
     assert counts["row-refused-by-the-model"] == 1
     assert "Row s was skipped: The image is too narrow." in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("ids", "own"),
+    [
+        (["a", "a-2", "a"], ["a", "a-2", "a-3"]),
+        (["a", "a", "a-1"], ["a", "a-1", "a-1-2"]),
+        (["a", "b", "a"], ["a", "b", "a-2"]),
+    ],
+)
+def test_every_row_gets_an_id_of_its_own_whatever_ids_there_are(ids: list[str], own: list[str]) -> None:
+    assert [each.id for each in with_own_ids([example(name=name) for name in ids])] == own
 
 
 async def test_a_row_that_repeats_another_is_left_out_however_its_picture_was_saved(make_photo: MakePhoto) -> None:

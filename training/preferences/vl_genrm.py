@@ -20,6 +20,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Self
 
@@ -302,12 +303,16 @@ def run(config: PreferenceConfig, folder: RunFolder) -> None:
 
 
 def with_own_ids(examples: Sequence[Example]) -> list[Example]:
-    """The rows, each with an id of its own, which pairs are named after: a repeated one gets the row's number."""
+    """The rows, each with an id of its own, which pairs are named after: a repeated one gets the row's number, or the
+    next that makes it another.
+    """
     seen: set[str] = set()
     own = []
     for number, example in enumerate(examples):
-        own.append(replace(example, id=f"{example.id}-{number}") if example.id in seen else example)
-        seen.add(own[-1].id)
+        names = (f"{example.id}-{suffix}" for suffix in count(number))
+        name = next(name for name in chain((example.id,), names) if name not in seen)
+        own.append(replace(example, id=name) if name != example.id else example)
+        seen.add(name)
     return own
 
 
