@@ -3,6 +3,7 @@
 `training.finetuning` (judges) and `training.dpo` (policies) stand on it. What is learned, and by which loss, is theirs.
 """
 
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -125,9 +126,19 @@ def trainer_arguments(settings: TrainerSettings, folder: Path, *, seed: int, num
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint: the Trainer writes its state last, so one that a kill left unfinished has none."""
-    whole = [path for path in folder.glob("checkpoint-*") if (path / TRAINER_STATE_NAME).is_file()]
+    """The newest whole checkpoint: the Trainer writes its state last, so one that a kill left unfinished has none, or
+    one that is cut short.
+    """
+    whole = [path for path in folder.glob("checkpoint-*") if _is_json(path / TRAINER_STATE_NAME)]
     return str(max(whole, key=lambda path: int(path.name.partition("-")[2]))) if whole else None
+
+
+def _is_json(file: Path) -> bool:
+    try:
+        json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def save_result(trainer: Trainer, processor: Any, folder: Path) -> None:  # noqa: ANN401 - transformers' Any

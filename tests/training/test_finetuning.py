@@ -23,7 +23,7 @@ from training.finetuning import FineTuning, JudgeTrainer, TooFewSamplesError, fi
 from training.jobs.config import ConfigError
 from training.samples import Collator, ImageSampler, Sample
 from training.sources import SOURCE_ROW, Pair, RowError
-from training.trainer_setup import with_lora
+from training.trainer_setup import last_checkpoint, with_lora
 
 MakePairs = Callable[[int], list[Pair]]
 QUICK = {"batch_size": 4, "micro_batch_size": 4, "checkpoint_every": 2, "learning_rate": 1e-3}
@@ -170,6 +170,14 @@ def test_a_killed_training_ends_with_the_same_weights(
     resumed = fine_tune(EngineChoice(), samples, settings, tmp_path / "killed", seed=3)
     one, other = weights_of(whole), weights_of(resumed)
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_checkpoint_whose_state_is_cut_short_is_not_gone_on_from(tmp_path: Path) -> None:
+    for step, state in ((4, '{"global_step": 4}'), (6, ""), (8, '{"global_st')):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text(state)
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-4")
 
 
 def test_each_of_several_processes_resumes_in_the_order_of_the_epoch_that_was_broken(
