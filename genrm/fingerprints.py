@@ -6,6 +6,11 @@ Not a checksum of whole files: that of a large model would take minutes at every
 import hashlib
 from pathlib import Path
 
+BASE_FILE = "base_model.json"
+"""Beside an adapter that was trained here: `name` of its base as the training was given it, and `weights`, the base's
+fingerprint. PEFT keeps no entries of ours in `adapter_config.json`.
+"""
+
 _SAMPLED_BYTES = 2**20
 
 

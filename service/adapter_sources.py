@@ -9,13 +9,14 @@ import re
 from pathlib import Path
 
 from genrm.calibration import CALIBRATION_FILE
+from genrm.fingerprints import BASE_FILE
 from service.errors import RefusalError, StartError
 from service.settings import Settings
 from service.validation import shorten
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+-]{0,127}")
 _NAME_RULE = "1 to 128 letters, digits, '.', '_', '-', '+', ':' and '/', a letter or digit first"
-_FILES = ("adapter_config.json", "adapter_model.safetensors", CALIBRATION_FILE)
+_FILES = ("adapter_config.json", "adapter_model.safetensors", BASE_FILE, CALIBRATION_FILE)
 
 
 def parse_adapters(settings: Settings) -> dict[str, str]:

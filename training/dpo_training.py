@@ -129,7 +129,7 @@ def _train(
     trained: Any = trainer.accelerator.unwrap_model(trainer.model)
     if "ref" in trained.peft_config:  # the trainer's frozen copy of the adapter that was trained on
         trained.delete_adapter("ref")
-    save_result(trainer, processor, finished)
+    save_result(trainer, processor, finished, base=start.model_name)
 
 
 def _arguments(settings: DpoTraining, folder: Path, *, seed: int, num_pairs: int) -> Any:  # noqa: ANN401 - TRL's

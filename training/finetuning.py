@@ -190,7 +190,7 @@ def _train(
         optimizers=(_muon(model, settings), None) if settings.optimizer == "muon" else (None, None),
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
-    save_result(trainer, processor, finished)
+    save_result(trainer, processor, finished, base=start.model_name)
 
 
 def _load(start: EngineChoice, settings: FineTuning) -> tuple[PreTrainedModel, Any]:

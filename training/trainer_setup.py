@@ -18,8 +18,10 @@ from transformers import PreTrainedModel, Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 
 from genrm.engines.loading import check_adapter_base, choose_placement, foreign_errors, load_model
+from genrm.fingerprints import BASE_FILE, fingerprint_weights
 from training.engines import EngineChoice
 from training.jobs.config import ConfigError, Section
+from training.jobs.files import write_json
 from training.jobs.processes import is_first_process, num_processes, wait_for
 
 LANGUAGE_LINEAR = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
@@ -47,7 +49,7 @@ def with_lora(
     `targets` names. Raises ModelLoadError if the adapter is another model's, ConfigError if nothing fits the pattern.
     """
     if start.adapter is not None:
-        check_adapter_base(start.adapter, base=start.model_name)
+        check_adapter_base(start.adapter, base=start.model_name, base_folder=Path(start.model_name).expanduser())
         with foreign_errors(f"{start.adapter} as an adapter of {start.model_name}"):
             return PeftModel.from_pretrained(model, start.adapter, is_trainable=True)
     if targets != "all-linear" and not any(re.fullmatch(targets, name) for name, _ in model.named_modules()):
@@ -141,14 +143,19 @@ def _is_json(file: Path) -> bool:
     return True
 
 
-def save_result(trainer: Trainer, processor: Any, folder: Path) -> None:  # noqa: ANN401 - transformers' Any
-    """Write the result, whole or not at all, and drop the checkpoints; all processes return when it is there."""
+def save_result(trainer: Trainer, processor: Any, folder: Path, *, base: str) -> None:  # noqa: ANN401 - transformers' Any
+    """Write the result, whole or not at all, and drop the checkpoints; all processes return when it is there.
+
+    base: the model that was trained. Beside an adapter its weights' fingerprint is kept if they lie in a folder.
+    """
     unfinished = folder.with_name(folder.name + ".unfinished")
     if is_first_process():
         shutil.rmtree(unfinished, ignore_errors=True)
     trainer.save_model(str(unfinished))
     if is_first_process():
         processor.save_pretrained(unfinished)
+        if (unfinished / "adapter_config.json").exists() and (weights := fingerprint_weights(Path(base).expanduser())):
+            write_json(unfinished / BASE_FILE, {"name": base, "weights": weights})
         unfinished.rename(folder)
         shutil.rmtree(folder.parent / "checkpoints", ignore_errors=True)
     wait_for(folder)

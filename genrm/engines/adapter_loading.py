@@ -52,19 +52,27 @@ def build_skeleton(model: VisionLanguageModel) -> PreTrainedModel:
 
 
 def read_adapter(
-    source: str, *, name: str, base: str, model: VisionLanguageModel, skeleton: PreTrainedModel
+    source: str,
+    *,
+    name: str,
+    base: str,
+    is_base_changed: bool,
+    model: VisionLanguageModel,
+    skeleton: PreTrainedModel,
 ) -> Adapter:
     """A new version of an adapter, its matrices on the model's device and in its number format.
 
     source: a folder or hub id. name: what requests call it. base: name of the model, which the adapter must have been
-    trained on. skeleton: of the model; it stays as it is. Raises ModelLoadError, naming what is wrong with which file.
+    trained on. is_base_changed: whether its weights are no longer those of its folder. skeleton: of the model; it stays
+    as it is. Raises ModelLoadError, naming what is wrong with which file.
     """
+    base_folder = None if is_base_changed else Path(base).expanduser()
     base = display_name(base)
     with foreign_errors(f"{source} as an adapter of {base}"):
         folder = find_folder(source) or _download(source)
         config = _read_config(folder)
         check_weights(folder / WEIGHTS_FILE)
-        check_adapter_base(source, base=base)
+        check_adapter_base(source, base=base, base_folder=base_folder)
         weights = load((folder / WEIGHTS_FILE).read_bytes())  # not mapped: the file may be overwritten one day
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of PEFT about transformers, and about choices made in training

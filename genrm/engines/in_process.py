@@ -181,6 +181,7 @@ class InProcessEngine:
             source,
             name=name,
             base=self._name,
+            is_base_changed=self._adapter is not None,
             model=self._loaded.model,
             skeleton=self._skeleton,
         )

@@ -32,11 +32,15 @@ from genrm.engines.model_files import (
     check_model_type,
     display_name,
     find_folder,
+    read_json,
 )
 from genrm.errors import ModelLoadError
+from genrm.fingerprints import BASE_FILE, fingerprint_weights
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ATTENTIONS = ("sdpa", "eager")
+_NAME_OF_RESULTS = "model"
+"""The folder that every training of `training` leaves its result in."""
 
 _log = logging.getLogger(__name__)
 
@@ -109,7 +113,7 @@ def load_model(name: str, *, adapter: str | None = None, placement: Placement) -
     model, info = loaded
     _check_loaded(name, model, processor, missing=sorted(info["missing_keys"]))
     if adapter:
-        check_adapter_base(adapter, base=name)
+        check_adapter_base(adapter, base=name, base_folder=folder)
         model = _merge_adapter(model, adapter_folder or adapter, base=name)
     try:
         model = model.to(placement.device).eval().requires_grad_(False)  # noqa: FBT003 - torch's signature
@@ -195,18 +199,50 @@ def _check_loaded(name: str, model: VisionLanguageModel, processor: Processor, *
         )
 
 
-def check_adapter_base(adapter: str, *, base: str) -> None:
+def check_adapter_base(adapter: str, *, base: str, base_folder: Path | None) -> None:
     """Raise ModelLoadError, with both names, if the adapter says that it was trained on another model than `base`.
 
-    Models are told apart by the last part of their names, since the same weights lie in different places.
+    base_folder: where the base's weights would lie; None for weights that lie nowhere. Where the adapter's folder has
+    the fingerprint of what it was trained on, that decides. Else models are told apart by the last part of their names,
+    since the same weights lie in different places; but trainings call every result `model`, so of these the folders, or
+    the weights in them, must be the same.
     """
+    folder = find_folder(adapter)
     with foreign_errors(adapter):
-        own = PeftConfig.from_pretrained(str(find_folder(adapter) or adapter)).base_model_name_or_path
-    if own and Path(own).name.casefold() != Path(display_name(base)).name.casefold():
+        own = PeftConfig.from_pretrained(str(folder or adapter)).base_model_name_or_path
+        known = _read_fingerprint(folder) if folder and base_folder else ""
+        found = fingerprint_weights(base_folder) if known and base_folder else ""
+        if known and found:
+            fits, difference = known == found, f", whose weights have another fingerprint ({found}, not {known})"
+            remedy = f"saved in another way, remove {BASE_FILE} from the adapter's folder"
+        else:
+            fits, difference = not own or _may_be_the_same(own, base, base_folder), ""
+            remedy = "correct base_model_name_or_path in its adapter_config.json"
+    if not fits:
         raise ModelLoadError(
-            f"The adapter {adapter} was trained on {own}, not on {base}. Choose that model or another adapter; if both "
-            "names mean the same weights, correct base_model_name_or_path in its adapter_config.json."
+            f"The adapter {adapter} was trained on {own}, not on {base}{difference}. Choose that model or another "
+            f"adapter; if both names mean the same weights, {remedy}."
         )
+
+
+def _read_fingerprint(adapter_folder: Path) -> str:
+    """Of the weights that an adapter was trained on; empty if its folder does not say. Raises ModelLoadError."""
+    file = adapter_folder / BASE_FILE
+    return str(read_json(file).get("weights") or "") if file.is_file() else ""
+
+
+def _may_be_the_same(own: str, base: str, base_folder: Path | None) -> bool:
+    """Whether an adapter's `own` base can be `base`, by their names and where these say nothing by their folders."""
+    name = Path(display_name(base)).name.casefold()
+    if Path(own).name.casefold() != name:
+        return False
+    if name != _NAME_OF_RESULTS or base_folder is None or not base_folder.is_dir():
+        return True
+    own_folder = Path(own).expanduser()
+    if own_folder.resolve() == base_folder.resolve():
+        return True
+    weights = fingerprint_weights(own_folder)
+    return bool(weights) and weights == fingerprint_weights(base_folder)
 
 
 def _merge_adapter(model: PreTrainedModel, adapter: Path | str, *, base: str) -> PreTrainedModel:

@@ -1,5 +1,6 @@
 """Fine-tuning the shipped base on a few samples: it learns, resumes, and leaves what can be served."""
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +17,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from genrm.engines.in_process import InProcessEngine
 from genrm.engines.loading import LoadedModel, Placement, choose_placement, load_model
+from genrm.fingerprints import fingerprint_weights
 from genrm.prompts import render_prompt
 from training import finetuning, trainer_setup
 from training.engines import EngineChoice, open_engine
@@ -145,6 +147,9 @@ async def test_what_was_trained_can_be_served_and_only_linear_layers_of_the_lang
     settings = FineTuning.model_validate({**QUICK, "method": method, "epochs": 2})
     trained = fine_tune(EngineChoice(), samples_of(make_pairs(4)), settings, tmp_path, seed=0)
     assert not (tmp_path / "checkpoints").exists()
+    if method == "lora":
+        base = json.loads((tmp_path / "model" / "base_model.json").read_text())
+        assert base["weights"] == fingerprint_weights(Path(EngineChoice().model_name))
     before, after = weights_of(EngineChoice()), weights_of(trained)
     moved = {name for name in before if not torch.equal(before[name], after[name].to(before[name].dtype))}
     assert moved

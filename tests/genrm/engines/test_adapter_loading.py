@@ -96,6 +96,8 @@ def swell(folder: Path) -> None:
         (lambda folder: edit_config(folder, init_lora_weights="pissa"), "init_lora_weights 'pissa'"),
         (lambda folder: edit_config(folder, base_model_name_or_path="some/other"), "was trained on some/other"),
         (lambda folder: edit_config(folder, base_model_name_or_path=7), "cannot be loaded"),
+        (lambda folder: (folder / "base_model.json").write_text('{"weights": "0"}'), "have another fingerprint"),
+        (lambda folder: (folder / "base_model.json").write_text("{"), r"base_model\.json cannot be read"),
         (lambda folder: edit_config(folder, rank_pattern=[7]), "cannot be loaded"),
         (spoil(math.nan), "no finite numbers"),
         (spoil(math.inf), "no finite numbers"),

@@ -16,6 +16,7 @@ from transformers import AutoModelForImageTextToText
 from genrm.engines import loading
 from genrm.engines.loading import Placement, choose_placement, load_model
 from genrm.errors import ModelLoadError
+from genrm.fingerprints import fingerprint_weights
 
 needs_no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="is about machines without a CUDA device")
 
@@ -211,6 +212,41 @@ def test_an_adapter_that_names_another_base_is_refused_with_both_names(
         load_model(str(random_folder), adapter=str(adapter), placement=cpu)
     base = shutil.copytree(random_folder, tmp_path / "other-vl-7b")  # the same name in another place
     load_model(str(base), adapter=str(adapter), placement=cpu)
+
+
+@pytest.fixture
+def two_results(random_folder: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Models that two trainings left, each called `model`, of other weights."""
+    one, other = (shutil.copytree(random_folder, tmp_path / run / "model") for run in ("one", "other"))
+    weights = load_file(other / "model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in weights.items()}, other / "model.safetensors", {"format": "pt"})
+    return one, other
+
+
+def test_an_adapter_for_the_result_of_another_training_is_refused_although_both_are_called_model(
+    two_results: tuple[Path, Path], make_adapter: Callable[..., Path], cpu: Placement, tmp_path: Path
+) -> None:
+    one, other = two_results
+    adapter = make_adapter()
+    settings = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps(settings | {"base_model_name_or_path": str(one)}))
+    with pytest.raises(ModelLoadError, match=f"trained on {one}, not on {other}"):
+        load_model(str(other), adapter=str(adapter), placement=cpu)
+    copy = shutil.copytree(one, tmp_path / "copy" / "model")
+    for base in (one, copy):
+        load_model(str(base), adapter=str(adapter), placement=cpu)
+
+
+def test_the_fingerprint_beside_an_adapter_decides_whatever_the_names_are(
+    two_results: tuple[Path, Path], make_adapter: Callable[..., Path], cpu: Placement, tmp_path: Path
+) -> None:
+    one, other = two_results
+    adapter = make_adapter()
+    record = {"name": str(one), "weights": fingerprint_weights(one)}
+    (adapter / "base_model.json").write_text(json.dumps(record))
+    with pytest.raises(ModelLoadError, match=rf"not on {other}, whose weights .* remove base_model\.json"):
+        load_model(str(other), adapter=str(adapter), placement=cpu)
+    load_model(str(one.rename(tmp_path / "renamed")), adapter=str(adapter), placement=cpu)
 
 
 def test_an_adapter_for_layers_that_are_not_there_is_refused(
