@@ -19,7 +19,7 @@ from genrm.judge import Judge
 from genrm.ranking import load_solver
 from service.adapter_sources import parse_adapters
 from service.errors import RefusalError
-from service.observation import describe_placement, find_stall_seconds
+from service.observation import describe_placement, find_stall_seconds, has_died
 from service.schemas import Health, ModelCard
 from service.served_models import ServedModels
 from service.settings import Settings
@@ -201,6 +201,11 @@ class Lifecycle:
     def check_readiness(self) -> Health:
         """Whether judgements are taken, and if not, what is missing."""
         match self.phase:
+            case "ready" if has_died(self._engine):
+                return Health(
+                    status="failed",
+                    detail="The model's worker has ended; the log has the reason. Restart this replica.",
+                )
             case "ready":
                 return Health(status="ok", detail="")
             case "loading":
@@ -213,7 +218,7 @@ class Lifecycle:
 
     def check_liveness(self) -> Health:
         """Whether the worker does its work; restarting helps if not. Loading and stopping are alive."""
-        if self.phase == "failed":
+        if self.phase == "failed" or (self.phase == "ready" and has_died(self._engine)):
             return self.check_readiness()
         stall_seconds = find_stall_seconds(self._engine)
         if stall_seconds > self._settings.max_stall_seconds:

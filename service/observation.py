@@ -24,6 +24,10 @@ class ObservableEngine(Protocol):
     def placement(self) -> PlacementReason | None:
         """None while no model is loaded."""
 
+    @property
+    def has_died(self) -> bool:
+        """Whether it has stopped working for good."""
+
     def seconds_since_progress(self) -> float:
         """How long nothing was finished although there is work; 0 while there is none."""
 
@@ -34,6 +38,11 @@ class ObservableEngine(Protocol):
 def find_stall_seconds(engine: object) -> float:
     """How long the engine has had work and finished nothing of it; 0 if it is idle or does not say."""
     return engine.seconds_since_progress() if isinstance(engine, ObservableEngine) else 0.0
+
+
+def has_died(engine: object) -> bool:
+    """Whether the engine has stopped working for good; False if it does not say."""
+    return isinstance(engine, ObservableEngine) and engine.has_died
 
 
 def count_waiting(engine: object) -> int:

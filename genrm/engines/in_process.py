@@ -106,6 +106,11 @@ class InProcessEngine:
         """Whether any call waits or runs."""
         return self._worker is not None and self._worker.is_busy
 
+    @property
+    def has_died(self) -> bool:
+        """Whether the worker has ended by itself; every call is refused until the engine is closed and started."""
+        return self._worker is not None and self._worker.has_died
+
     def seconds_since_progress(self) -> float:
         """How long the worker has not finished anything although there is work; 0 while there is none."""
         return self._progress.seconds_since if self.is_busy else 0.0

@@ -7,7 +7,8 @@ are computed, so decoding gets about the same time before the next join; meanwhi
 several is cheaper.
 
 A failure while prompts are computed fails the calls being started, a failure in a decoding step those running, and the
-thread goes on. Causes are logged; the calls get an EngineError without a library's words.
+thread goes on. Causes are logged; the calls get an EngineError without a library's words. A failure anywhere else ends
+the thread, which `has_died` tells.
 """
 
 import logging
@@ -70,6 +71,8 @@ class Worker:
         self._arrivals: deque[Call] = deque()
         self._wake = threading.Condition()
         self._closing = False
+        self.has_died = False
+        """Whether the thread has ended by itself, and with it the worker."""
         self._last_join = 0.0
         self._pause_seconds = 0.0
         self._thread = threading.Thread(target=self._run, name="genrm-engine", daemon=True)
@@ -121,6 +124,9 @@ class Worker:
                 self._leave()
                 self._start_waiting()
                 self._decode()
+        except Exception:  # noqa: BLE001 - see the module's docstring
+            _log.exception("The engine's thread has ended; calls concerned: %d", len(set(self._calls())))
+            self.has_died = True
         finally:
             with self._wake:
                 self._closing = True

@@ -14,14 +14,18 @@ _UNHEALTHY: dict[int | str, dict[str, Any]] = {503: {"model": Health, "descripti
 
 @router.get("/livez", summary="Is the worker alive?", response_model=Health, responses=_UNHEALTHY)
 async def check_liveness(lifecycle: AppLifecycle) -> Response:
-    """503 when the model could not be loaded, or the worker has work and makes no progress: restart the process."""
+    """503 when the model could not be loaded, or the worker has ended, or has work and makes no progress: restart the
+    process.
+    """
     return _answer(lifecycle.check_liveness())
 
 
 @router.get("/readyz", summary="May it get requests?", response_model=Health, responses=_UNHEALTHY)
 @router.get("/health", summary="The same as /readyz", response_model=Health, responses=_UNHEALTHY)
 async def check_readiness(lifecycle: AppLifecycle) -> Response:
-    """503 while the model loads (`detail` names it) and from SIGTERM on: send no requests here."""
+    """503 while the model loads (`detail` names it), when its worker has ended, and from SIGTERM on: send no requests
+    here.
+    """
     return _answer(lifecycle.check_readiness())
 
 

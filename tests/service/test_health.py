@@ -14,7 +14,7 @@ from genrm.engines.progress import EngineStats
 from genrm.errors import ModelLoadError
 from service.app import create_app
 from service.lifecycle import Lifecycle
-from service.observation import count_waiting, describe_placement, find_stall_seconds
+from service.observation import count_waiting, describe_placement, find_stall_seconds, has_died
 from service.settings import load_settings
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class ObservedEngine(FakeEngine):
     """Tells how it does, as the in-process engine."""
 
     placement = Place()
+    has_died = False
     stalled_seconds = 0.0
 
     def seconds_since_progress(self) -> float:
@@ -200,6 +201,16 @@ async def test_a_worker_that_has_work_and_does_nothing_is_not_alive(open_app: Op
     assert "GENRM_MAX_STALL_SECONDS" in response.json()["detail"]
 
 
+async def test_a_worker_that_has_ended_is_neither_ready_nor_alive(open_app: OpenApp) -> None:
+    engine = ObservedEngine()
+    async with open_app(engine) as client:
+        engine.has_died = True
+        for url in ("/readyz", "/livez"):
+            response = await client.get(url)
+            assert (response.status_code, response.json()["status"]) == (503, "failed")
+            assert "Restart this replica" in response.json()["detail"]
+
+
 async def test_the_start_line_names_model_place_and_address() -> None:
     lifecycle = Lifecycle(load_settings(), ObservedEngine)
     await lifecycle.load()
@@ -214,6 +225,7 @@ async def test_of_an_engine_that_does_not_tell_nothing_is_claimed() -> None:
     assert find_stall_seconds(FakeEngine()) == 0
     assert find_stall_seconds(None) == 0
     assert count_waiting(FakeEngine()) == 0
+    assert not has_died(FakeEngine())
     assert "unknown" in describe_placement(FakeEngine())
 
 

@@ -24,6 +24,7 @@ class BusyEngine(FakeEngine):
     """Tells how it does, as the in-process engine."""
 
     placement = Place()
+    has_died = False
 
     def seconds_since_progress(self) -> float:
         """It has stood still for a while."""

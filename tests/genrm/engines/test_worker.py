@@ -308,6 +308,26 @@ async def test_an_idle_engine_does_not_stand_still_and_a_stuck_one_does(
     assert random_engine.seconds_since_progress() == 0
 
 
+async def test_a_worker_whose_thread_ends_by_itself_says_so_and_leaves_nobody_waiting(
+    small_engine: tuple[InProcessEngine, list[BatchEvent]],
+    make_prompts: "MakePrompts",
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    engine, _ = small_engine
+    assert engine._worker
+
+    def fail() -> None:
+        raise RuntimeError("a bug in the bookkeeping")
+
+    monkeypatch.setattr(engine._worker, "_leave", fail)
+    for _ in range(2):
+        with pytest.raises(EngineClosedError):
+            await engine.complete(make_prompts("What?", "a", "b"), SHORT)
+    assert engine.has_died
+    assert "a bug in the bookkeeping" in caplog.text
+
+
 async def test_labels_that_the_tokenizer_cuts_are_found_out_at_the_start(
     random_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
