@@ -1,5 +1,6 @@
 """Measuring between steps: by the first process alone, once, and never on nothing."""
 
+import json
 from pathlib import Path
 from threading import Timer
 
@@ -40,3 +41,21 @@ def test_pairs_of_which_none_can_be_judged_are_no_measurement(
         image.unlink()
     with pytest.raises(SourceError, match="None of the 40 pairs"):
         measure(EngineChoice(), Measuring(pairs=str(rows_file)), tmp_path)
+
+
+def test_pairs_that_share_an_id_each_have_a_score_and_those_not_judged_are_counted(
+    rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of six pairs three share an id, one of these has no picture, and two more lines are no pairs."""
+    monkeypatch.setattr(measuring, "open_engine", lambda _: FakeEngine())
+    names = ["same", "a", "same", "same", "same#2", "b"]
+    rows = [json.loads(line) for line in rows_file.read_text().splitlines()[:6]]
+    rows = [row | {"id": name} for row, name in zip(rows, names, strict=True)] + [{"id": "c"}, {"id": "d"}]
+    rows_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    whole = measure(EngineChoice(), Measuring(pairs=str(rows_file)), tmp_path / "whole")
+    assert list(whole["scores"]) == ["same#1", "a", "same#3", "same#4", "same#2", "b"]
+    assert (whole["figures"]["overall"]["num"], whole["num_not_judged"]) == (6, 2)
+    (rows_file.parent / "0.png").unlink()
+    part = measure(EngineChoice(), Measuring(pairs=str(rows_file)), tmp_path / "part")
+    assert part["scores"] == {name: score for name, score in whole["scores"].items() if name != "same#1"}
+    assert part["num_not_judged"] == 3
