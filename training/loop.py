@@ -22,7 +22,7 @@ from training.engines import HARMLESS, EngineChoice
 from training.finetuning import plan_training, trained_choice
 from training.fingerprints import fingerprint_source
 from training.ift import IftConfig
-from training.jobs.config import JobConfig, read_config
+from training.jobs.config import ConfigError, JobConfig, read_config
 from training.jobs.job import Job
 from training.jobs.plan import Plan, PlannedStep
 from training.jobs.processes import is_first_process, num_processes, wait_for
@@ -35,6 +35,12 @@ from training.rejection import BEST, ROUNDS, RejectConfig, plan_rounds
 
 C = TypeVar("C", bound=JobConfig)
 
+_OWN_KEYS = {
+    **{key: key for key in ("output", "seed", "engine", "source", "measuring")},
+    "limit": "pairs_for_ift",
+    "skip_pairs": "pairs_for_ift",
+}
+"""By a stage's key that the loop sets: the loop's own for it."""
 _STAGES = ("preferences", "critiques", "ift", "reject")
 
 _log = logging.getLogger(__name__)
@@ -77,20 +83,25 @@ class LoopConfig(JobConfig):
 
 
 def stages_of(config: LoopConfig) -> tuple[PreferenceConfig, CritiqueConfig, IftConfig, RejectConfig | None]:
-    """The configurations of the stages. Raises ConfigError for a key that a stage does not know."""
+    """The configurations of the stages. Raises ConfigError for a key that a stage does not know or the loop sets."""
     output, shared = config.output, {"seed": config.seed, "engine": config.engine.model_dump()}
     measuring = config.measuring.model_dump()
     pairs = str(output / "preferences" / DATA)
     preferences = _stage(
-        PreferenceConfig, config.preferences, {**shared, "source": config.source, "output": output / "preferences"}
+        PreferenceConfig,
+        "preferences",
+        config.preferences,
+        {**shared, "source": config.source, "output": output / "preferences"},
     )
     written = _stage(
         CritiqueConfig,
+        "critiques",
         config.critiques,
         {**shared, "pairs": pairs, "limit": config.pairs_for_ift, "output": output / "critiques"},
     )
     first = _stage(
         IftConfig,
+        "ift",
         config.ift,
         {**shared, "pairs": pairs, "critiques": output / "critiques", "measuring": measuring, "output": output / "ift"},
     )
@@ -98,6 +109,7 @@ def stages_of(config: LoopConfig) -> tuple[PreferenceConfig, CritiqueConfig, Ift
         return preferences, written, first, None
     second = _stage(
         RejectConfig,
+        "reject",
         config.reject,
         {
             **shared,
@@ -224,10 +236,18 @@ def _choices(config: LoopConfig, rungs: Iterable[str]) -> dict[str, EngineChoice
     return {rung: choices[rung] for rung in rungs}
 
 
-def _stage(schema: type[C], section: Mapping[str, Any], given: Mapping[str, Any]) -> C:
-    """The configuration of one stage; what the loop decides wins over the section."""
+def _stage(schema: type[C], name: str, section: Mapping[str, Any], given: Mapping[str, Any]) -> C:
+    """The configuration of one stage: its section, and what the loop decides, which the section must not name."""
+    for key in section:
+        if (decided := key.partition(".")[0]) in given:
+            own = _OWN_KEYS.get(decided)
+            raise ConfigError(
+                f"There is no key '{name}.{key}' in a loop, which sets it itself; "
+                + (f"give {own!r} instead." if own else "drop it: it is what an earlier stage writes.")
+            )
     values = {**section, **{key: str(value) if isinstance(value, Path) else value for key, value in given.items()}}
-    return read_config(schema, None, [f"{key}={_as_yaml(value)}" for key, value in values.items()])
+    settings = [f"{key}={_as_yaml(value)}" for key, value in values.items()]
+    return read_config(schema, None, settings, source=f"Section {name!r}")
 
 
 def _as_yaml(value: object) -> str:

@@ -43,8 +43,25 @@ def test_an_adapter_of_stage_1_goes_on_with_its_base(tmp_path: Path) -> None:
 
 
 def test_a_typo_in_the_section_of_a_stage_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="per_order"):
+    with pytest.raises(ConfigError, match=r"Section 'critiques' .* no key 'per_oder'; did you mean 'per_order'"):
         read(tmp_path, "critiques.per_oder=2")
+
+
+@pytest.mark.parametrize(
+    ("key", "remedy"),
+    [
+        ("critiques.limit", "give 'pairs_for_ift' instead"),
+        ("reject.skip_pairs", "give 'pairs_for_ift' instead"),
+        ("ift.measuring", "give 'measuring' instead"),
+        ("preferences.seed", "give 'seed' instead"),
+        ("reject.first_samples", "drop it: it is what an earlier stage writes"),
+    ],
+)
+def test_a_key_of_a_section_that_the_loop_sets_itself_is_refused_with_the_loop_s_own(
+    key: str, remedy: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=f"There is no key '{key}' in a loop, which sets it itself; {remedy}"):
+        read(tmp_path, f"{key}=5")
 
 
 def test_every_stage_runs_once_and_the_ladder_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

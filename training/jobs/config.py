@@ -51,16 +51,18 @@ class JobConfig(Section):
     seed: int = Field(0, ge=0, description="Seed of every random choice of the job.")
 
 
-def read_config(schema: type[C], file: Path | None, overrides: Sequence[str] = ()) -> C:
+def read_config(
+    schema: type[C], file: Path | None, overrides: Sequence[str] = (), *, source: str = "The settings"
+) -> C:
     """The configuration in a YAML file with overrides on top.
 
     file: None takes the schema's defaults. overrides: `key=value` or `section.key=value`, the value in YAML; later ones
-    win. Raises ConfigError that names everything that is wrong at once.
+    win. source: where settings without a file are from. Raises ConfigError that names everything that is wrong at once.
     """
     values = {} if file is None else read_mapping(file)
     for override in overrides:
         _override(values, override)
-    return read_settings(schema, values, source="The settings" if file is None else str(file))
+    return read_settings(schema, values, source=source if file is None else str(file))
 
 
 def read_settings(schema: type[C], values: Mapping[str, Any], *, source: str = "The settings") -> C:
