@@ -7,9 +7,9 @@ import pytest
 
 from training import critiques
 from training.critiques import CritiqueConfig
+from training.ipa.settings import IpaConfig
 from training.jobs.job import Job
 from training.preferences import ipa, vapr, vl_genrm
-from training.preferences.ipa import IpaConfig
 from training.preferences.vapr import VaprConfig
 from training.preferences.vl_genrm import PreferenceConfig
 
