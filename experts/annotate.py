@@ -13,6 +13,8 @@ from experts.findings import FINDING_COLOURS, describe_claim
 from genrm.types import Evidence, describe_found
 
 _MIN_SIDE = 480
+_LEAST_COLUMNS = 20
+"""Letters in a line of the legend, about, however narrow the picture is."""
 
 
 def annotate(image: Image.Image, evidence: Sequence[Evidence]) -> Image.Image:
@@ -48,19 +50,25 @@ def _label(
     colour: tuple[int, int, int],
     font: ImageFont.FreeTypeFont,
 ) -> None:
-    """A text on a patch of the colour, inside the box's upper left corner."""
-    left, top, right, bottom = pen.textbbox(corner, text, font=font)
-    pen.rectangle((left, top, right + 4, bottom + 4), fill=colour)
-    pen.text((corner[0] + 2, corner[1] + 1), text, font=font, fill=(255, 255, 255))
+    """A text on a patch of the colour, in the box's upper left corner, or as near to it as the picture has room."""
+    _, _, right, bottom = pen.textbbox((0, 0), text, font=font)
+    width, height = pen.im.size
+    x = max(0.0, min(corner[0], width - right - 5))
+    y = max(0.0, min(corner[1], height - bottom - 5))
+    pen.rectangle((x, y, x + right + 4, y + bottom + 4), fill=colour)
+    pen.text((x + 2, y + 1), text, font=font, fill=(255, 255, 255))
 
 
 def _with_legend(picture: Image.Image, evidence: Sequence[Evidence], font: ImageFont.FreeTypeFont) -> Image.Image:
-    """The picture with a white strip below it that lists the claims, broken where they are wider than the picture."""
-    columns = max(20, int((picture.width - 16) / font.getlength("n")))
+    """The picture with a white strip below it that lists the claims, broken where they are wider than the picture; a
+    narrow picture gets white beside it as well, since nobody reads lines of a few letters.
+    """
+    width = max(picture.width, round(_LEAST_COLUMNS * font.getlength("n")) + 16)
+    columns = int((width - 16) / font.getlength("n"))
     claims = [(_describe(item), FINDING_COLOURS[item.finding]) for item in evidence] or [("no claims", (80, 80, 80))]
     lines = [(line, colour) for text, colour in claims for line in textwrap.wrap(text, columns)]
     height = round(1.5 * font.getbbox("Ag")[3])
-    canvas = Image.new("RGB", (picture.width, picture.height + height * len(lines) + 8), (255, 255, 255))
+    canvas = Image.new("RGB", (width, picture.height + height * len(lines) + 8), (255, 255, 255))
     canvas.paste(picture, (0, 0))
     pen = ImageDraw.Draw(canvas)
     for number, (text, colour) in enumerate(lines):

@@ -4,6 +4,7 @@ Axes are labelled, intervals drawn, and colours (Okabe and Ito's) can be told ap
 is imported when something is drawn, and its `pyplot` never: figures here may be drawn in any thread and need no screen.
 """
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,8 @@ _STYLE: dict[Any, Any] = {
     "svg.fonttype": "path",  # looks the same where the font is missing
     "svg.hashsalt": "0",  # the same picture is the same file
 }
+_STYLE_LOCK = threading.RLock()
+"""matplotlib has one style for the whole process, and plots are drawn in threads."""
 
 
 @contextmanager
@@ -41,7 +44,7 @@ def use_style(*, is_hinted: bool = True) -> "Iterator[None]":
     """
     import matplotlib as mpl
 
-    with mpl.rc_context(_STYLE if is_hinted else _STYLE | {"text.hinting": "none"}):
+    with _STYLE_LOCK, mpl.rc_context(_STYLE if is_hinted else _STYLE | {"text.hinting": "none"}):
         yield
 
 

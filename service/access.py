@@ -37,8 +37,16 @@ def _get_metrics(request: Request) -> Metrics:
     return metrics
 
 
-async def _open_share(request: Request) -> AsyncIterator[PixelShare]:
+async def _get_pixel_budget(request: Request) -> PixelBudget:
     budget: PixelBudget = request.app.state.pixel_budget
+    return budget
+
+
+AppPixelBudget = Annotated[PixelBudget, Depends(_get_pixel_budget)]
+"""For a request that holds the pictures of a part of it at a time."""
+
+
+async def _open_share(budget: AppPixelBudget) -> AsyncIterator[PixelShare]:
     with budget.open() as share:
         yield share
 

@@ -119,7 +119,7 @@ MEANING: dict[int, str] = {
     500: "A bug in the service. Its log has the details under the request id.",
     503: "The model is loading, the service is stopping or has too much to do, or the engine or the database failed; "
     "`Retry-After` says when to ask again.",
-    504: "The request's time was over before its answer was ready.",
+    504: "The request's time was over before its answer was ready, or nothing of its body came for half a minute.",
 }
 """What each status that a client can see means, for the documentation."""
 

@@ -31,11 +31,16 @@ class PixelBudget:
             yield share
         finally:
             with self._lock:
+                share.is_closed = True
                 self.num_held -= share.num_pixels
 
     def take(self, share: "PixelShare", num_pixels: int) -> None:
-        """Add pixels to a request's share. Raises RefusalError if they are too many beside what others hold."""
+        """Add pixels to a request's share. Raises RefusalError if they are too many beside what others hold, or if the
+        request has ended: the thread that reads its pictures may be the last to know.
+        """
         with self._lock:
+            if share.is_closed:
+                raise RefusalError("deadline_exceeded", "The request ended before its images were decoded.")
             others = self.num_held - share.num_pixels
             if others and self.num_held + num_pixels > self._max_pixels:
                 raise RefusalError(
@@ -54,7 +59,7 @@ class PixelShare:
 
     def __init__(self, budget: PixelBudget) -> None:
         self._budget = budget
-        self.num_pixels = 0
+        self.num_pixels, self.is_closed = 0, False
 
     def take(self, num_pixels: int) -> None:
         """Hold so many more, before they are decoded. Raises RefusalError if all requests together hold too many."""

@@ -298,5 +298,8 @@ def _is_address(url: str) -> bool:
 
 def _hide_credentials(url: str) -> str:
     """The address without user name, password and query, fit for messages."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets of an address that are not closed
+        return url.rpartition("@")[2]
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -242,7 +242,7 @@ def _may_be_the_same(own: str, base: str, base_folder: Path | None) -> bool:
     if own_folder.resolve() == base_folder.resolve():
         return True
     weights = fingerprint_weights(own_folder)
-    return bool(weights) and weights == fingerprint_weights(base_folder)
+    return not weights or weights == fingerprint_weights(base_folder)  # what lies nowhere here may have been moved
 
 
 def _merge_adapter(model: PreTrainedModel, adapter: Path | str, *, base: str) -> PreTrainedModel:

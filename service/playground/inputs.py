@@ -8,6 +8,7 @@ from pathlib import Path
 
 import gradio as gr
 
+from service.exchange import ServiceError
 from service.samples import Sample
 
 NUM_SAMPLES = 5
@@ -49,8 +50,11 @@ def build_picture_input(samples: Sequence[Sample], *, label: str, name: str) -> 
 
 
 def read_picture_file(path: str | None) -> bytes | None:
-    """The bytes of what was uploaded; None without a picture."""
-    return Path(path).read_bytes() if path else None
+    """The bytes of what was uploaded; None without a picture. Raises ServiceError if it is not kept any more."""
+    try:
+        return Path(path).read_bytes() if path else None
+    except OSError:
+        raise ServiceError("The picture is no longer here. Uploads are kept for an hour: choose it again.") from None
 
 
 def _keep_path(payload: object) -> str | None:

@@ -24,7 +24,7 @@ from service.playground.cards import (
 )
 from service.playground.inputs import build_picture_input, read_picture_file
 from service.playground.picture import render_picture
-from service.playground.snippets import Call, write_curl, write_python
+from service.playground.snippets import Call, find_service_url, write_curl, write_python
 from service.samples import Sample
 from service.schemas import CritiqueDelta, JudgeResponse
 from service.settings import Settings
@@ -105,7 +105,7 @@ class JudgeTab:
         """The judgement for a shell and for Python, with the address at which the visitor sees the service."""
         assert request.request is not None
         call = Call(
-            url=str(request.request.base_url).split("/playground")[0].rstrip("/"),
+            url=find_service_url(str(request.request.base_url)),
             image=Path(path).name if path else "image.png",
             question=question,
             response_a=a,
@@ -121,7 +121,11 @@ class JudgeTab:
         if missing := _find_missing(path, question, a, b):
             yield render_note("Something is missing:", missing, kind="error"), "", ""
             return
-        picture = await asyncio.to_thread(read_picture_file, path)
+        try:
+            picture = await asyncio.to_thread(read_picture_file, path)
+        except ServiceError as error:
+            yield render_error(error), "", ""
+            return
         assert picture is not None
         num_tries = 0
         while True:

@@ -93,7 +93,11 @@ class RankTab:
                 "",
             )
             return
-        picture = await asyncio.to_thread(read_picture_file, path)
+        try:
+            picture = await asyncio.to_thread(read_picture_file, path)
+        except ServiceError as error:
+            yield render_error(error), ""
+            return
         assert picture is not None
         num_tries = 0
         while True:

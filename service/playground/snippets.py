@@ -3,6 +3,8 @@
 import shlex
 from dataclasses import dataclass
 
+from service.playground.mount import PATH
+
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
@@ -52,3 +54,10 @@ def _quote_form(name: str) -> str:
         return name
     escaped = name.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
+
+
+def find_service_url(page_url: str) -> str:
+    """Where the service of a page lies. page_url: where the page itself lies, on a host of any name and below any
+    prefix of a proxy's.
+    """
+    return page_url.rstrip("/").removesuffix(PATH).rstrip("/")

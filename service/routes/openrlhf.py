@@ -16,9 +16,9 @@ from service.access import (
     AppFetcher,
     AppLifecycle,
     AppMetrics,
+    AppPixelBudget,
     AppSettings,
     RequestDeadline,
-    RequestPixels,
 )
 from service.connection import run_while_connected
 from service.incoming import read_reward_request
@@ -50,7 +50,7 @@ async def reward_openrlhf(
     admission: AppAdmission,
     place: AdmittedPlace,
     fetcher: AppFetcher,
-    pixels: RequestPixels,
+    budget: AppPixelBudget,
     deadline: RequestDeadline,
     strategy: Annotated[StrategyChoice, Query(description="Which pairs are judged, as in a ranking.")] = "auto",
     mode: Annotated[Mode, Query(description="As in a judgement.")] = "critique",
@@ -74,28 +74,29 @@ async def reward_openrlhf(
     groups = group_rows(rows, max_candidates=settings.max_candidates)
 
     async def rank(group: Group) -> RerankResponse:
-        with record.measure("media") as media:
-            images = await decode_pictures(
-                group.rows[0].pictures, limits=settings.image_limits, fetcher=fetcher, share=pixels
+        with budget.open() as pixels:  # a group's pictures are gone before the next group's are read
+            with record.measure("media") as media:
+                images = await decode_pictures(
+                    group.rows[0].pictures, limits=settings.image_limits, fetcher=fetcher, share=pixels
+                )
+            return await run_ranking(
+                judge,
+                RerankRequest.model_validate(
+                    {
+                        "query": group.rows[0].question,
+                        "documents": tuple(group.candidates),
+                        "strategy": strategy,
+                        "mode": mode,
+                        "experts": experts,
+                    }
+                ),
+                images,
+                media_seconds=media.seconds,
+                record=record,
+                settings=settings,
+                metrics=metrics,
+                on_judged=admission.complete,
             )
-        return await run_ranking(
-            judge,
-            RerankRequest.model_validate(
-                {
-                    "query": group.rows[0].question,
-                    "documents": tuple(group.candidates),
-                    "strategy": strategy,
-                    "mode": mode,
-                    "experts": experts,
-                }
-            ),
-            images,
-            media_seconds=media.seconds,
-            record=record,
-            settings=settings,
-            metrics=metrics,
-            on_judged=admission.complete,
-        )
 
     most_at_once = count_most_judgements_at_once(groups, strategy=strategy)
     with admission.admit_more(place, max(0, most_at_once - 1)):

@@ -78,3 +78,16 @@ def test_the_font_has_the_signs_that_claims_are_written_with() -> None:
     font = ImageFont.truetype(_find_font(), size=20)
     missing = bytes(font.getmask("\uffff"))
     assert all(bytes(font.getmask(sign)) != missing for sign in "×“”")
+
+
+def test_labels_stay_inside_the_picture_and_a_narrow_one_has_room_for_its_legend() -> None:
+    picture = Image.new("RGB", (60, 480), "white")
+    item = evidence("unsupported", (52.0, 470.0, 59.0, 479.0))
+    shown = np.asarray(annotate(picture, [item]))
+    colour = np.array(FINDING_COLOURS["unsupported"])
+    patch = (shown == colour).all(axis=2)
+    rows, columns = np.nonzero(patch[:480])
+    assert columns.min() < 10  # the label is longer than there is room behind the box
+    assert rows.min() < 470
+    assert shown.shape[1] > 100
+    assert not patch[480:, -8:].any()

@@ -30,6 +30,15 @@ def test_what_a_request_took_is_given_back_at_its_end() -> None:
     assert budget.num_held == 0
 
 
+def test_a_thread_that_outlives_its_request_takes_nothing() -> None:
+    budget = PixelBudget(100)
+    with budget.open() as share:
+        pass
+    with pytest.raises(RefusalError, match="ended before"):
+        share.take(50)
+    assert budget.num_held == 0
+
+
 def test_a_request_that_is_alone_is_taken_whatever_its_size() -> None:
     budget = PixelBudget(1)
     with budget.open() as share:

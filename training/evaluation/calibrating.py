@@ -20,7 +20,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from genrm.calibration import Scale, write_calibration
-from genrm.evidence import evidence_log_odds
+from genrm.evidence import evidence_log_odds, find_failure
 from genrm.fingerprints import fingerprint_weights
 from genrm.plots import draw_reliability
 from genrm.types import Verdict
@@ -85,11 +85,12 @@ async def calibrate(setup: Setup, *, beside: Path | None) -> Report:
 
 def find_log_odds(pairs: Sequence[Pair], verdicts: Sequence[Verdict]) -> np.ndarray:
     """Log-odds (nats) of the better response over the other, without calibration, of all verdicts that have both
-    orders: n rows of the judge's and the evidence's.
+    orders: n rows of the judge's and the evidence's. Without those of experts that failed.
     """
     found = []
     for pair, verdict in zip(pairs, verdicts, strict=True):
-        if verdict.probabilities is not None and verdict.consistent is not None:
+        is_whole = find_failure(verdict.warnings) is None  # evidence that is missing would count as saying nothing
+        if is_whole and verdict.probabilities is not None and verdict.consistent is not None:
             for_a = np.log(verdict.probabilities.A) - np.log(verdict.probabilities.B)
             read = verdict.calibration_temperature * (for_a - (verdict.evidence_log_odds or 0.0))
             sign = 1 if pair.label == "A" else -1

@@ -47,10 +47,11 @@ async def evaluate_hallucination(setup: Setup) -> Report:
         "experts alone": [score_experts(pair, verdict) for pair, verdict in zip(judged, unaided, strict=True)],
         "judge and experts": [_score_aided(pair, verdict) for pair, verdict in zip(judged, aided, strict=True)],
     }
+    failed: dict[str, int] = {}
     for name, verdicts in (("experts alone", unaided), ("judge and experts", aided)):
         left_out = _find_failures(name, judged, verdicts)
         log_skipped(left_out)
-        report.skipped = [*report.skipped, *left_out]
+        failed |= {f"left out of {name}": len(left_out)} if left_out else {}
     report.sections["accuracy"] = {
         name: bootstrap_mean([value for value in each if value is not None], seed=setup.seed)
         for name, each in scores.items()
@@ -65,7 +66,7 @@ async def evaluate_hallucination(setup: Setup) -> Report:
     }
     told = [value for value in scores["experts alone"] if value is not None]
     report.sections["behaviour"] = {"experts undecided": share_with_interval(told.count(0.5), len(told))}
-    report.counts = {"pairs of other groups left out": len(found.rows) - len(pairs), "judged": len(judged)}
+    report.counts = {"pairs of other groups left out": len(found.rows) - len(pairs), "judged": len(judged), **failed}
     report.save(setup.output)
     bars = {name: {"accuracy": estimate} for name, estimate in report.sections["accuracy"].items() if estimate["num"]}
     draw_bars(bars, setup.output / "accuracy.png", ylabel="accuracy", title=report.title, reference=0.5)

@@ -9,7 +9,7 @@ import re
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 _HIDDEN = re.compile(
-    "[\x80-\x9f\u061c\u200b\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
+    "[\x80-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e01ef\ud800-\udfff]"
 )
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 

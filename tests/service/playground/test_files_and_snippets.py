@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.playground.batch_files import find_endpoint, read_failures, write_preferences
-from service.playground.snippets import Call, write_curl, write_python
+from service.playground.snippets import Call, find_service_url, write_curl, write_python
 from service.samples import load_shipped_samples, write_batch_line
 
 GOOD = {"status": "decided", "preferred": "B", "consistent": True, "margin": -0.6, "expert_conflict": False}
@@ -113,3 +113,15 @@ def test_candidates_come_one_a_line_or_as_json() -> None:
 def test_a_service_without_a_page_never_imports_gradio() -> None:
     code = "import sys, service.app; sys.exit('gradio' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("page", "service"),
+    [
+        ("http://127.0.0.1:8000/playground/", "http://127.0.0.1:8000"),
+        ("https://playground.example.com/playground", "https://playground.example.com"),
+        ("https://example.com/playground-of-alice/playground/", "https://example.com/playground-of-alice"),
+    ],
+)
+def test_snippets_name_the_service_whatever_its_host_is_called(page: str, service: str) -> None:
+    assert find_service_url(page) == service
