@@ -25,7 +25,7 @@ from PIL.Image import Image
 from genrm.errors import GenRMError, InvalidImageError
 from genrm.media import ImageLimits, decode_image
 from genrm.types import Comparison, Response
-from training.tables import PICTURES, Record, SourceError, open_table
+from training.tables import PICTURES, Record, SourceError, find_hub_name, open_table
 
 SOURCE_ROW = "source_row"
 """Column of a pair that names the row it was made from: pairs of one row have the same image."""
@@ -115,7 +115,9 @@ def read_pairs(source: str, *, images: Path | None = None, limit: int | None = N
 
 
 def count_examples(source: str, *, images: Path | None = None, limit: int | None = None) -> int:
-    """How many questions `read_examples` finds, for a plan: read once in a process, however many of its steps ask."""
+    """How many questions `read_examples` finds, for a plan: read once in a process, however many of its steps ask. A
+    data set of the hub is not fetched for that where there is a limit, which is then taken to be reached.
+    """
     return _count(read_examples, source, images, limit)
 
 
@@ -126,6 +128,8 @@ def count_pairs(source: str, *, images: Path | None = None, limit: int | None = 
 
 @cache
 def _count(read: Callable[..., Rows[Any]], source: str, images: Path | None, limit: int | None) -> int:
+    if limit is not None and find_hub_name(source) is not None:
+        return limit
     return len(read(source, images=images, limit=limit).rows)
 
 

@@ -29,6 +29,9 @@ PICTURES = ("image", "images")
 Record = Mapping[str, Any]
 
 
+_LOCAL_SUFFIXES = frozenset({".json", ".jsonl", ".parquet"})
+
+
 class SourceError(GenRMError, ValueError):
     """A source cannot be opened, or holds no usable row. Correct its name as the message says."""
 
@@ -58,14 +61,21 @@ def open_table(source: str) -> Table:
     if colon and kind in openers:
         rows: Sequence[Record] = openers[kind].load()(argument)
         return Table(rows=rows, texts=rows)
-    name = argument if colon and kind == "hub" else source
-    if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name):
+    if (name := find_hub_name(source)) is not None:
         return _open_hub(name)
     plug_ins = "".join(f", {name}:…" for name in sorted(openers))
     raise SourceError(
         f"{source!r} is no source. Allowed are a .jsonl file, a .parquet file or folder that exists, a pattern "
         f"of names of .parquet files in a folder, and a data set of the hub (org/name or org/name@split){plug_ins}."
     )
+
+
+def find_hub_name(source: str) -> str | None:
+    """The name of a data set of the hub, perhaps with its split; None for a source that is local or cannot be one."""
+    kind, colon, argument = source.partition(":")
+    name = argument if colon and kind == "hub" else source
+    is_name = re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name)
+    return name if is_name and not Path(source).exists() and Path(source).suffix not in _LOCAL_SUFFIXES else None
 
 
 def number_lines(text: str) -> Iterator[tuple[int, str]]:
