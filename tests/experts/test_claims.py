@@ -331,7 +331,7 @@ async def test_the_default_extractor_reads_as_the_function_does() -> None:
     assert await LexiconExtractor().extract("No dog.") == extract_claims("No dog.")
 
 
-async def test_the_default_extractor_reads_in_a_thread_while_the_event_loop_serves_others(
+async def test_the_default_extractor_reads_long_texts_in_a_thread_while_the_event_loop_serves_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     readers: list[int] = []
@@ -341,9 +341,11 @@ async def test_the_default_extractor_reads_in_a_thread_while_the_event_loop_serv
         return extract_claims(text, lexicon)
 
     monkeypatch.setattr(claims, "extract_claims", read)
-    await LexiconExtractor().extract("No dog.")
+    await LexiconExtractor().extract("No dog. " * 63)
     assert len(readers) == 1
     assert threading.get_ident() not in readers
+    await LexiconExtractor().extract("No dog.")  # a thread would cost more than it spares
+    assert readers[1:] == [threading.get_ident()]
 
 
 @given(st.text())

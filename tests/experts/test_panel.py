@@ -71,7 +71,7 @@ async def test_comparisons_about_the_same_images_are_examined_with_one_look(pict
     assert [e.sightings for e in together] == [e.sightings for e in apart]
 
 
-async def test_the_question_of_several_comparisons_is_read_once_and_in_a_thread(
+async def test_the_question_of_several_comparisons_is_read_once_and_in_a_thread_if_it_is_long(
     picture: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[tuple[str, bool]] = []
@@ -82,10 +82,11 @@ async def test_the_question_of_several_comparisons_is_read_once_and_in_a_thread(
 
     monkeypatch.setattr(panel_module, "find_mentions", read)
     panel = ExpertPanel([FakeExpert({"dog": 2})])
-    given = [comparison(picture, "Here.", f"At {number}.", "Where is the dog?") for number in range(3)]
+    long = "Where is the dog? " * 28
+    given = [comparison(picture, "Here.", f"At {number}.", long) for number in range(3)]
     found = await panel.examine_all([*given, comparison(picture, "Here.", "There.", "Where is the cat?")])
     panel.close()
-    assert reads == [("Where is the dog?", False), ("Where is the cat?", False)]
+    assert reads == [(long, False), ("Where is the cat?", True)]
     assert [[s.phrase for s in each.sightings] for each in found] == [["dog"], ["dog"], ["dog"], ["cat"]]
 
 
