@@ -8,9 +8,9 @@ measured in tests/experts/test_claims_on_sentences.py.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from experts.claim_extractors.counting import Sighting, count_objects
 from experts.claim_extractors.image_places import read_places
@@ -48,8 +48,19 @@ class Claim:
     """The first words that stand for it, as the text has them."""
 
 
-MAX_SHORT_CHARACTERS = 500
+_MAX_SHORT_CHARACTERS = 500
 """A text up to this long is read in about 15 ms at most."""
+
+T = TypeVar("T")
+
+
+async def read_beside(read: Callable[[str], T], text: str) -> T:
+    """What a function reads of a text; of a long one in a thread, since half a second is too long for the event loop,
+    which serves others. For a short one that would cost more than it spares.
+    """
+    if len(text) <= _MAX_SHORT_CHARACTERS:
+        return read(text)
+    return await asyncio.to_thread(read, text)
 
 
 class ClaimExtractor(Protocol):
@@ -71,12 +82,8 @@ class LexiconExtractor:
         self._lexicon = lexicon
 
     async def extract(self, text: str) -> tuple[Claim, ...]:
-        """See `extract_claims`. Of a long text a thread does it: half a second is too long for the event loop, which
-        serves others. Of a short one that would cost more than it spares.
-        """
-        if len(text) <= MAX_SHORT_CHARACTERS:
-            return extract_claims(text, self._lexicon)
-        return await asyncio.to_thread(extract_claims, text, self._lexicon)
+        """See `extract_claims`."""
+        return await read_beside(lambda given: extract_claims(given, self._lexicon), text)
 
 
 def extract_claims(text: str, lexicon: Lexicon | None = None) -> tuple[Claim, ...]:

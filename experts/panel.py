@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from PIL.Image import Image
 
-from experts.claims import MAX_SHORT_CHARACTERS, Claim, ClaimExtractor, LexiconExtractor, find_mentions
+from experts.claims import Claim, ClaimExtractor, LexiconExtractor, find_mentions, read_beside
 from experts.contract import Expert, ExpertError, Inquiry, PanelMember, StatementChecker, StatementInquiry
 from experts.expert_worker import ExpertWorker, OnBatch, StatementWorker
 from experts.reliability import Reliability
@@ -115,7 +115,7 @@ class ExpertPanel:
             for comparison in comparisons
         ]
         asked = {
-            question: await _find_mentions(question)
+            question: await read_beside(find_mentions, question)
             for question in dict.fromkeys(comparison.question for comparison in comparisons)
         }
         named = [
@@ -296,10 +296,3 @@ def _place(detection: Detection, image: Image) -> str:
 
 def _distinct(warnings: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(warnings))
-
-
-async def _find_mentions(question: str) -> tuple[str, ...]:
-    """In a thread if it is long, as `LexiconExtractor` does with texts."""
-    if len(question) <= MAX_SHORT_CHARACTERS:
-        return find_mentions(question)
-    return await asyncio.to_thread(find_mentions, question)

@@ -42,11 +42,7 @@ async def _get_pixel_budget(request: Request) -> PixelBudget:
     return budget
 
 
-AppPixelBudget = Annotated[PixelBudget, Depends(_get_pixel_budget)]
-"""For a request that holds the pictures of a part of it at a time."""
-
-
-async def _open_share(budget: AppPixelBudget) -> AsyncIterator[PixelShare]:
+async def _open_share(budget: Annotated[PixelBudget, Depends(_get_pixel_budget)]) -> AsyncIterator[PixelShare]:
     with budget.open() as share:
         yield share
 
@@ -84,6 +80,8 @@ AppSettings = Annotated[Settings, Depends(_get_settings)]
 AppLifecycle = Annotated[Lifecycle, Depends(_get_lifecycle)]
 AppMetrics = Annotated[Metrics, Depends(_get_metrics)]
 AppFetcher = Annotated[ImageFetcher, Depends(_get_fetcher)]
+AppPixelBudget = Annotated[PixelBudget, Depends(_get_pixel_budget)]
+"""For a request that holds the pictures of a part of it at a time."""
 RequestPixels = Annotated[PixelShare, Depends(_open_share)]
 """The decoded pixels that a request holds until its answer is sent, streams to their end."""
 AppAdmission = Annotated[Admission, Depends(_get_admission)]

@@ -205,7 +205,7 @@ def check_adapter_base(adapter: str, *, base: str, base_folder: Path | None) -> 
     base_folder: where the base's weights would lie; None for weights that lie nowhere. Where the adapter's folder has
     the fingerprint of what it was trained on, that decides. Else models are told apart by the last part of their names,
     since the same weights lie in different places; but trainings call every result `model`, so of these the folders, or
-    the weights in them, must be the same.
+    the weights in them, must be the same where the adapter's own can still be looked at.
     """
     folder = find_folder(adapter)
     with foreign_errors(adapter):

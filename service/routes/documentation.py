@@ -45,11 +45,11 @@ async def show_documentation(request: Request) -> HTMLResponse:
 
 
 def _render_routes(document: Mapping[str, Any]) -> Iterator[str]:
+    schemas = document.get("components", {}).get("schemas", {})
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             yield f"<h2><code>{method.upper()} {escape(path)}</code> – {_render_text(operation['summary'])}</h2>"
             yield f"<p>{_render_text(operation.get('description', ''))}</p>"
-            schemas = document.get("components", {}).get("schemas", {})
             yield from _render_parameters(operation.get("parameters", ()))
             if body := operation.get("requestBody"):
                 yield from _render_content("Takes", body["content"], schemas, sure="required")

@@ -50,12 +50,7 @@ async def judge(
         async with deadline.enforce():
             images = await run_while_connected(
                 request.receive,
-                decode_pictures(
-                    incoming.pictures,
-                    limits=settings.image_limits,
-                    fetcher=fetcher,
-                    share=pixels,
-                ),
+                decode_pictures(incoming.pictures, limits=settings.image_limits, fetcher=fetcher, share=pixels),
             )
     judging = Judging(
         judge=ready_judge,

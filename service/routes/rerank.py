@@ -68,12 +68,7 @@ async def rerank(
             async with deadline.enforce():
                 images = await run_while_connected(
                     request.receive,
-                    decode_pictures(
-                        pictures,
-                        limits=settings.image_limits,
-                        fetcher=fetcher,
-                        share=pixels,
-                    ),
+                    decode_pictures(pictures, limits=settings.image_limits, fetcher=fetcher, share=pixels),
                 )
         async with deadline.enforce():
             ranking = await run_while_connected(

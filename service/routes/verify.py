@@ -50,12 +50,7 @@ async def verify(
         with record.measure("media") as media:
             images = await run_while_connected(
                 request.receive,
-                decode_pictures(
-                    incoming.pictures,
-                    limits=settings.image_limits,
-                    fetcher=fetcher,
-                    share=pixels,
-                ),
+                decode_pictures(incoming.pictures, limits=settings.image_limits, fetcher=fetcher, share=pixels),
             )
         with record.measure("experts"):
             found = await run_while_connected(request.receive, run_verification(panel, images, incoming.fields))
