@@ -168,7 +168,7 @@ def _measure(config: LoopConfig, rung: str, settings: Measuring, folder: Path) -
     if shared is not None:
         trained = [] if rung == "base" else [rung, *_key(config, "ift" if rung == "stage 1" else "reject")]
         key = [config.engine.model_dump_json(), settings.model_dump_json(), *trained]
-        key += [*_fingerprint_base(config), fingerprint_source(settings.pairs), _fingerprint_folder(settings.images)]
+        key += [*_fingerprint_base(config), *_fingerprint_data(settings.pairs, settings.images)]
         do_once(shared, "measured", key, folder, lambda: measure(choice, settings, folder))
     figures: dict[str, Any] = measure(choice, settings, folder)["figures"]
     return figures
@@ -187,15 +187,15 @@ def _key(config: LoopConfig, stage: str) -> list[str]:
     for name in _STAGES:
         told = [text.replace(str(config.output / name), name) for text in told]
     told += [fingerprint_weights(Path(name)) for name in stages_of(config)[0].experts.model_names]
-    sources = [config.source] if until <= _STAGES.index("ift") else [config.source, config.measuring.pairs]
-    folders = [stages_of(config)[0].images, config.measuring.images]
-    pictures = map(_fingerprint_folder, folders)
-    return [*told, *_fingerprint_base(config), *map(fingerprint_source, sources), *pictures]
+    told += _fingerprint_data(config.source, stages_of(config)[0].images)
+    if until > _STAGES.index("ift"):
+        told += _fingerprint_data(config.measuring.pairs, config.measuring.images)
+    return [*told, *_fingerprint_base(config)]
 
 
-def _fingerprint_folder(folder: Path | None) -> str:
-    """Of the pictures in it."""
-    return "" if folder is None else fingerprint_source(str(folder))
+def _fingerprint_data(source: str, images: Path | None) -> list[str]:
+    """Of rows and of the folder of their pictures."""
+    return [fingerprint_source(source), "" if images is None else fingerprint_source(str(images))]
 
 
 def _fingerprint_base(config: LoopConfig) -> list[str]:

@@ -148,21 +148,22 @@ def test_a_loop_that_goes_on_may_compute_less_at_once_but_not_learn_otherwise(tm
 
 
 def test_steps_are_shared_only_while_weights_and_files_are_the_same(tmp_path: Path) -> None:
-    for name in ("base", "expert"):
+    for name in ("base", "expert", "pictures"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").write_bytes(b"one")
     for name in ("rows", "held-out"):
         (tmp_path / f"{name}.jsonl").write_text("{}")
     models = (f"engine.model={tmp_path / 'base'}", f"preferences.experts.models=[{tmp_path / 'expert'}]")
     files = (f"source={tmp_path / 'rows.jsonl'}", f"measuring.pairs={tmp_path / 'held-out.jsonl'}")
-    one, other = (read(tmp_path / name, *models, *files) for name in ("one", "other"))
+    pictures = f"preferences.images={tmp_path / 'pictures'}"
+    one, other = (read(tmp_path / name, *models, *files, pictures) for name in ("one", "other"))
 
     def keys() -> list[list[str]]:
         return [loop._key(one, stage) for stage in ("preferences", "ift", "reject")]
 
     before = keys()
     assert [loop._key(other, stage) for stage in ("preferences", "ift", "reject")] == before
-    for changed in ("base/model.safetensors", "expert/model.safetensors", "rows.jsonl"):
+    for changed in ("base/model.safetensors", "expert/model.safetensors", "rows.jsonl", "pictures/a.png"):
         (tmp_path / changed).write_text(f"other {changed}")
         after = keys()
         assert all(now != then for now, then in zip(after, before, strict=True))

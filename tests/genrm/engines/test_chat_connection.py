@@ -89,7 +89,9 @@ class TestAddress:
         assert str(requests[0].url) == f"{used}/chat/completions"
         assert connection.address == used
 
-    @pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://h/v1", "http:///v1", "//user:pw@h"])
+    @pytest.mark.parametrize(
+        "url", ["", "localhost:8000", "ftp://h/v1", "http:///v1", "//user:pw@h", "http://user:pw@[::1/v1"]
+    )
     async def test_what_is_no_address_is_refused(self, url: str) -> None:
         with pytest.raises(ValueError, match="no address of a model server") as caught:
             async with connect(answer_in_turn()[0], url=url):

@@ -235,6 +235,8 @@ def test_an_adapter_for_the_result_of_another_training_is_refused_although_both_
     copy = shutil.copytree(one, tmp_path / "copy" / "model")
     for base in (one, copy):
         load_model(str(base), adapter=str(adapter), placement=cpu)
+    one.rename(tmp_path / "moved")  # now nobody can say that it is another one
+    load_model(str(other), adapter=str(adapter), placement=cpu)
 
 
 def test_the_fingerprint_beside_an_adapter_decides_whatever_the_names_are(

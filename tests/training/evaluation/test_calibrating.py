@@ -9,6 +9,7 @@ import pytest
 
 from genrm.calibration import Calibration, Scale, read_calibration
 from genrm.engines.fake import FakeEngine
+from genrm.evidence import OBJECTS_UNCHECKED
 from genrm.fingerprints import fingerprint_weights
 from training.evaluation.calibrating import apply_scale, as_confidences, calibrate, cross_fit, find_log_odds, fit_scale
 from training.evaluation.judges import LocalJudge
@@ -103,6 +104,15 @@ async def test_log_odds_are_those_before_any_earlier_calibration(make_setup: Mak
         found.append(find_log_odds(pairs, verdicts))
     assert found[0] == pytest.approx(found[1])
     assert found[0][:, 0].std() > 0.5
+
+
+async def test_a_verdict_whose_expert_failed_fits_nothing(make_setup: MakeSetup, tmp_path: Path) -> None:
+    setup = make_setup()
+    pairs = setup.read_pairs().rows
+    judging = open_judging(LocalJudge(FakeEngine()), setup.options, tmp_path / "judged")
+    verdicts = [verdict for verdict in await judging.verdicts(pairs, title="judge") if verdict is not None]
+    failed = verdicts[0].model_copy(update={"warnings": (f"Expert 'e' failed. {OBJECTS_UNCHECKED}",)})
+    assert len(find_log_odds(pairs, [failed, *verdicts[1:]])) == len(find_log_odds(pairs, verdicts)) - 1
 
 
 async def test_too_few_pairs_are_refused(make_setup: MakeSetup) -> None:
