@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import socket
 import time
 from typing import TYPE_CHECKING
@@ -22,6 +23,14 @@ QUESTION = b"GET /readyz HTTP/1.1\r\nHost: service\r\n\r\n"
 def connect(server: LiveServer) -> socket.socket:
     address = urlsplit(server.url)
     return socket.create_connection((address.hostname, address.port), timeout=30)
+
+
+def read_status(connection: socket.socket) -> int:
+    """Status of the next answer, read to its end: what stays of one would be taken for the start of the next."""
+    answer = http.client.HTTPResponse(connection)
+    answer.begin()
+    answer.read()
+    return answer.status
 
 
 def is_port_open(server: LiveServer) -> bool:
@@ -53,12 +62,12 @@ def test_a_request_that_comes_over_an_open_connection_as_the_port_closes_is_answ
     monkeypatch.setattr("service.server._LAST_REQUESTS_SECONDS", 2)
     with serve() as server, connect(server) as connection:
         connection.sendall(QUESTION)
-        assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+        assert read_status(connection) == 200
         server.server.should_exit = True
         while is_port_open(server):
             time.sleep(0.02)
         connection.sendall(QUESTION)
-        assert connection.recv(65_536).startswith(b"HTTP/1.1 ")
+        assert read_status(connection) in {200, 503}
 
 
 async def test_answers_are_sent_without_waiting_for_acknowledgements() -> None:
