@@ -7,16 +7,22 @@ modules import nothing heavy before they run, so that `vl-genrm --help` answers 
 Run: `vl-genrm --help`, or `python -m genrm.cli --help`.
 """
 
+import errno
 import sys
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points, version
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from genrm.errors import GenRMError
 
 ENTRY_POINT_GROUP = "vl_genrm.commands"
+_OWN_MISTAKES = frozenset(
+    {errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR}
+    | {errno.ENOTEMPTY, errno.EPERM, errno.EROFS}
+)
+"""What the file system says of a path that somebody chose; anything else is a fault of ours or of the machine."""
 
 
 def find_commands() -> dict[str, EntryPoint]:
@@ -59,8 +65,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         build_app(find_commands(), only=called)(args=list(arguments), prog_name="vl-genrm")
     except GenRMError as error:
-        typer.echo(f"vl-genrm: {error}", err=True)
-        sys.exit(1)
+        _refuse(str(error))
+    except OSError as error:
+        if error.filename is None or error.errno not in _OWN_MISTAKES:
+            raise
+        _refuse(f"{error.filename}: {error.strerror}. Give another path, or see to this one.")
+    except UnicodeEncodeError:
+        unreadable = [argument for argument in arguments if not _is_text(argument)]
+        if not unreadable:
+            raise
+        _refuse(f"Not UTF-8: {', '.join(map(ascii, unreadable))}. Texts are given in UTF-8.")
+
+
+def _refuse(message: str) -> NoReturn:
+    typer.echo(f"vl-genrm: {message}", err=True)
+    sys.exit(1)
+
+
+def _is_text(argument: str) -> bool:
+    """Whether it has no bytes that are not UTF-8; Python hands those over as surrogates."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _print_version(asked: bool) -> None:

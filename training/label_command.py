@@ -42,7 +42,9 @@ def label(
     ] = "off",
     min_margin: Annotated[float, typer.Option(min=0, max=1, help="Least |P(A) - P(B)| of what is kept.")] = 0.3,
     keep_inconsistent: Annotated[bool, typer.Option(help="Keep pairs whose orders disagree, too.")] = False,
-    keep_contradicted: Annotated[bool, typer.Option(help="Keep pairs that the experts contradict, too.")] = False,
+    keep_contradicted: Annotated[
+        bool, typer.Option(help="Keep pairs that the experts contradict, or could not check, too.")
+    ] = False,
     pairs_per_row: Annotated[int, typer.Option(min=1, help="Pairs kept of a row with several candidates.")] = 1,
     rows_per_shard: Annotated[int, typer.Option(min=1, help="Rows worked on together, and written together.")] = 256,
     concurrency: Annotated[int, typer.Option(min=1, help="Pairs judged at once.")] = 32,

@@ -3,10 +3,10 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 import httpx
@@ -20,7 +20,8 @@ from service.playground.cards import render_error, render_note, render_pause, re
 from service.playground.uploads import UploadFolder
 from service.samples import Sample, write_batch_line
 
-_LOOK_EVERY_SECONDS = 0.5
+_LOOK_EVERY, _LOOK_AT_LEAST_EVERY = 0.5, 5.0
+"""Seconds between two looks at a batch, at its start and when it takes long: each counts for the visitor's quota."""
 _MAX_FAILURES_SHOWN = 20
 _MAX_FAILURE_BYTES = 200_000
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
@@ -31,8 +32,7 @@ _EMPTY = (
         "samples. A batch goes on when this page is closed."
     ),
 )
-_Shown = tuple[str, str, list[str] | None, str | None]
-"""HTML of the progress and of the rows that failed; files to download; the id of the batch."""
+T = TypeVar("T")
 
 
 class BatchTab:
@@ -79,7 +79,7 @@ class BatchTab:
         stop.click(self.cancel, [batch_id], None, api_visibility="private", show_progress="hidden")
 
     def _write_samples(self) -> str:
-        path = self._uploads.path / "samples.jsonl"
+        path = self._make_folder() / "samples.jsonl"  # a name of its own: somebody may be sending theirs
         path.write_text("".join(map(write_batch_line, self._samples)), "utf-8")
         return str(path)
 
@@ -166,7 +166,7 @@ class BatchTab:
             )
             if batch.status in _ENDED:
                 return
-            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+            await asyncio.sleep(min(_LOOK_AT_LEAST_EVERY, max(_LOOK_EVERY, (time.monotonic() - started) / 20)))
             batch = await _look(http, batch.id)
 
     async def _start(self, http: httpx.AsyncClient, path: Path) -> BatchObject:
@@ -183,7 +183,7 @@ class BatchTab:
         """Paths of the files to download. Raises RefusalError if there is no room for them."""
         batch = await _look(http, batch_id)
         found = [
-            (file_id, name, require_success(await http.get(f"/v1/files/{file_id}")).json()["bytes"])
+            (file_id, name, (await _get(http, f"/v1/files/{file_id}")).json()["bytes"])
             for file_id, name in ((batch.output_file_id, "results.jsonl"), (batch.error_file_id, "errors.jsonl"))
             if file_id is not None
         ]
@@ -212,8 +212,29 @@ def _render_state(batch: BatchObject, rate_per_second: float) -> str:
 
 
 async def _look(http: httpx.AsyncClient, batch_id: str) -> BatchObject:
-    answer = require_success(await http.get(f"/v1/batches/{batch_id}"))
-    return BatchObject.model_validate_json(answer.content)
+    return BatchObject.model_validate_json((await _get(http, f"/v1/batches/{batch_id}")).content)
+
+
+async def _get(http: httpx.AsyncClient, path: str) -> httpx.Response:
+    """The answer, asked for again where the service says later: the batch goes on meanwhile. Raises ServiceError."""
+    return await _ask_patiently(lambda: _get_once(http, path))
+
+
+async def _get_once(http: httpx.AsyncClient, path: str) -> httpx.Response:
+    return require_success(await http.get(path))
+
+
+async def _ask_patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    num_tries = 0
+    while True:
+        num_tries += 1
+        try:
+            return await ask()
+        except ServiceError as error:
+            seconds = find_pause_seconds(error, num_tries)
+            if seconds is None:
+                raise
+            await asyncio.sleep(seconds)
 
 
 async def _read_failures(http: httpx.AsyncClient, batch: BatchObject) -> list[tuple[str, str]]:
@@ -222,6 +243,8 @@ async def _read_failures(http: httpx.AsyncClient, batch: BatchObject) -> list[tu
         return []
     content = b""
     async with http.stream("GET", f"/v1/files/{batch.error_file_id}/content") as answer:
+        if answer.is_error:
+            return []  # asked for again with the next look
         async for chunk in answer.aiter_bytes():
             content += chunk
             if len(content) > _MAX_FAILURE_BYTES:
@@ -230,6 +253,10 @@ async def _read_failures(http: httpx.AsyncClient, batch: BatchObject) -> list[tu
 
 
 async def _download(http: httpx.AsyncClient, file_id: str, target: Path) -> None:
+    await _ask_patiently(lambda: _download_once(http, file_id, target))
+
+
+async def _download_once(http: httpx.AsyncClient, file_id: str, target: Path) -> None:
     async with http.stream("GET", f"/v1/files/{file_id}/content") as answer:
         if answer.is_error:
             await answer.aread()

@@ -1,9 +1,12 @@
 """The root command: which sub-commands it has, how it refuses, and that it stays light."""
 
+import errno
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, version
+from pathlib import Path
 
 import pytest
 import typer
@@ -24,6 +27,26 @@ def refuse() -> None:
     """Fail as a command does whose model is missing."""
     message = "Model folder 'nowhere' does not exist. Give a folder or a hub id."
     raise ModelLoadError(message)
+
+
+def write(path: Path) -> None:
+    """Write a file as commands do."""
+    path.write_text("x")
+
+
+def encode(text: str) -> None:
+    """Send a text as commands do."""
+    typer.echo(len(text.encode()))
+
+
+def fail_of_itself() -> None:
+    """Fail of a mistake of ours, which needs its traceback."""
+    raise OSError(errno.ENOTCONN, "Not connected")
+
+
+def encode_own() -> None:
+    """Fail on a text that nobody gave."""
+    "\udcff".encode()
 
 
 def commands_of(**targets: str) -> dict[str, EntryPoint]:
@@ -86,3 +109,39 @@ def test_a_foreseen_refusal_is_one_line_and_exit_status_one(
         main(["refuse"])
     assert stop.value.code == 1
     assert capsys.readouterr().err == "vl-genrm: Model folder 'nowhere' does not exist. Give a folder or a hub id.\n"
+
+
+@pytest.fixture
+def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """What a command says on standard error as it exits with 1."""
+
+    def run(target: str, *arguments: str) -> str:
+        monkeypatch.setattr("genrm.cli.find_commands", lambda: commands_of(run=f"cli_under_test:{target}"))
+        with pytest.raises(SystemExit) as stop:
+            main(["run", *arguments])
+        assert stop.value.code == 1
+        return capsys.readouterr().err
+
+    return run
+
+
+def test_a_path_that_cannot_be_written_is_one_line(refusal: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert refusal("write", f"{tmp_path}/file/in-it") == (
+        f"vl-genrm: {tmp_path}/file/in-it: Not a directory. Give another path, or see to this one.\n"
+    )
+    assert refusal("write", str(tmp_path)).startswith(f"vl-genrm: {tmp_path}: Is a directory.")
+    assert "No such file or directory" in refusal("write", f"{tmp_path}/missing/file")
+
+
+def test_bytes_that_are_no_text_are_named(refusal: Callable[..., str]) -> None:
+    assert refusal("encode", "a\udcff") == "vl-genrm: Not UTF-8: 'a\\udcff'. Texts are given in UTF-8.\n"
+
+
+@pytest.mark.parametrize(("target", "error"), [("fail_of_itself", OSError), ("encode_own", UnicodeEncodeError)])
+def test_faults_of_our_own_keep_their_traceback(
+    monkeypatch: pytest.MonkeyPatch, target: str, error: type[Exception]
+) -> None:
+    monkeypatch.setattr("genrm.cli.find_commands", lambda: commands_of(run=f"cli_under_test:{target}"))
+    with pytest.raises(error):
+        main(["run"])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
+from genrm.evidence import find_failure
 from genrm.types import Verdict
 from training.jobs.config import Section
 
@@ -17,7 +18,9 @@ class KeepRules(Section):
 
     min_margin: float = Field(0.3, ge=0, le=1, description="Least |P(A) − P(B)|, averaged over both orders.")
     consistent: bool = Field(default=True, description="Both orders must prefer the same response.")
-    experts: bool = Field(default=True, description="Vision experts, where used, must not contradict the verdict.")
+    experts: bool = Field(
+        default=True, description="Vision experts, where used, must have answered and not contradict the verdict."
+    )
     pairs_per_row: int = Field(
         1, ge=1, description="Pairs kept of a row with more than two answers, widest margins first."
     )
@@ -53,6 +56,8 @@ def find_reason(verdict: Verdict, rules: KeepRules) -> str | None:
         return "orders disagree"
     if rules.experts and verdict.expert_conflict:
         return "experts contradict"
+    if rules.experts and find_failure(verdict.warnings) is not None:
+        return "experts failed"  # whether they contradict is not known
     if abs(verdict.margin or 0.0) < rules.min_margin:
         return "margin too small"
     return None

@@ -14,6 +14,7 @@ from PIL import Image
 
 from genrm import cli
 from genrm.errors import EngineError
+from genrm.evidence import OBJECTS_UNCHECKED
 from genrm.judge import JudgeOptions
 from genrm.types import Comparison, Probabilities, Timings, Usage, Verdict
 from training.evaluation.judges import JudgeChoice
@@ -69,6 +70,7 @@ class TellingJudge:
             critique="Because.",
             readings=(),
             expert_conflict="#" in a + b,
+            warnings=(f"The expert answered nothing. {OBJECTS_UNCHECKED}",) if "%" in a + b else (),
             usage=Usage(prompt_tokens=1, completion_tokens=1, cached_tokens=0),
             timings_ms=Timings(),
         )
@@ -107,7 +109,16 @@ def read(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.usefixtures("judge")
 def test_what_is_sure_becomes_a_row_for_trl_and_what_is_not_says_why(tmp_path: Path) -> None:
-    pairs = [("yes!!", "no"), ("no", "yes!!!"), ("a!", "b"), ("c", "d"), ("e?!!", "f"), ("g!!~", "h"), ("i!!#", "j")]
+    pairs = [
+        ("yes!!", "no"),
+        ("no", "yes!!!"),
+        ("a!", "b"),
+        ("c", "d"),
+        ("e?!!", "f"),
+        ("g!!~", "h"),
+        ("i!!#", "j"),
+        ("k!!%", "l"),
+    ]
     path = write_rows(tmp_path / "rows", [{"response_a": a, "response_b": b} for a, b in pairs])
     result = label(path, tmp_path / "out")
     kept = read(tmp_path / "out" / "dpo")
@@ -122,9 +133,9 @@ def test_what_is_sure_becomes_a_row_for_trl_and_what_is_not_says_why(tmp_path: P
     verdicts = {row["source_row"]: row["dropped_because"] for row in read(tmp_path / "out" / "verdicts")}
     assert verdicts == {
         "r0": None, "r1": None, "r2": "margin too small", "r3": "tie", "r4": "abstained: unparsed",
-        "r5": "orders disagree", "r6": "experts contradict",
+        "r5": "orders disagree", "r6": "experts contradict", "r7": "experts failed",
     }  # fmt: skip
-    assert sum(result["fates"].values()) == 7
+    assert sum(result["fates"].values()) == 8
     assert result["num_kept"] == 2
     for name in ("README.md", "result.json", "margins.png", "fates.png", "lengths.png"):
         assert (tmp_path / "out" / name).stat().st_size > 0
@@ -132,10 +143,10 @@ def test_what_is_sure_becomes_a_row_for_trl_and_what_is_not_says_why(tmp_path: P
 
 @pytest.mark.usefixtures("judge")
 def test_rules_can_be_relaxed(tmp_path: Path) -> None:
-    pairs = [("a!", "b"), ("g!!~", "h"), ("i!!#", "j")]
+    pairs = [("a!", "b"), ("g!!~", "h"), ("i!!#", "j"), ("k!!%", "l")]
     path = write_rows(tmp_path / "rows", [{"response_a": a, "response_b": b} for a, b in pairs])
     keep = KeepRules(min_margin=0.1, consistent=False, experts=False)
-    assert label(path, tmp_path / "out", keep=keep)["num_kept"] == 3
+    assert label(path, tmp_path / "out", keep=keep)["num_kept"] == 4
 
 
 def test_several_candidates_give_all_pairs_and_the_widest_are_kept(tmp_path: Path, judge: TellingJudge) -> None:
