@@ -6,9 +6,11 @@ the objects and their numbers are read as by the rules. spaCy and its model are 
 The labels are those of spaCy's English models (ClearNLP: dobj, pobj, attr, neg, …).
 """
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import import_module
+from threading import Lock
 from typing import Any
 
 from experts.claim_extractors import english
@@ -40,10 +42,15 @@ class SpacyExtractor:
     def __init__(self, pipeline: Callable[[str], Any], lexicon: Lexicon | None = None) -> None:
         self._pipeline = pipeline
         self._lexicon = lexicon or default_lexicon()
+        self._turn = Lock()  # nobody promises that a pipeline bears two threads
 
     async def extract(self, text: str) -> tuple[Claim, ...]:
-        """One claim per object, in the order of first mentions."""
-        doc = self._pipeline(blank_quotes(text))
+        """One claim per object, in the order of first mentions. In a thread: a parse would hold the event loop up."""
+        return await asyncio.to_thread(self._read, text)
+
+    def _read(self, text: str) -> tuple[Claim, ...]:
+        with self._turn:
+            doc = self._pipeline(blank_quotes(text))
         cues = {node.lower_ for node in doc}
         readings = []
         for index, sentence in enumerate(doc.sents):

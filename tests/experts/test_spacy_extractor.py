@@ -1,13 +1,18 @@
 """Claims read off a dependency parse: on sentences parsed by hand, and with a real model where one is installed."""
 
+import asyncio
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
+from threading import get_ident, main_thread
+from time import sleep
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from experts.claim_extractors import spacy_extractor
-from experts.claim_extractors.spacy_extractor import DEFAULT_MODEL, SpacyExtractor, load_pipeline
+from experts.claim_extractors.spacy_extractor import DEFAULT_MODEL, Node, SpacyExtractor, load_pipeline
 from genrm.errors import ModelLoadError
 
 needs_spacy = pytest.mark.skipif(find_spec("spacy") is None, reason="spaCy is not installed (extra: spacy)")
@@ -15,6 +20,16 @@ needs_model = pytest.mark.skipif(
     find_spec("spacy") is None or find_spec(DEFAULT_MODEL) is None,
     reason=f"spaCy or its model {DEFAULT_MODEL} is not installed",
 )
+
+
+class FakeDocument(SimpleNamespace):
+    """A document without sentences, as a pipeline gives it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text=text, sents=())
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(())
 
 
 Document = Any
@@ -37,6 +52,23 @@ async def read(*rows: str) -> list[str]:
     doc = parse(*rows)
     claims = await SpacyExtractor(lambda _: doc).extract(doc.text)
     return [f"no {c.name}" if c.polarity == "denied" else f"{c.name} {c.count or '?'}" for c in claims]
+
+
+async def test_parses_run_one_at_a_time_and_never_in_the_event_loop() -> None:
+    running: list[int] = []
+    most = 0
+
+    def parse_slowly(text: str) -> SimpleNamespace:
+        nonlocal most
+        running.append(get_ident())
+        most = max(most, len(running))
+        sleep(0.05)
+        assert running.pop() != main_thread().ident
+        return FakeDocument(text)
+
+    extractor = SpacyExtractor(parse_slowly)
+    assert await asyncio.gather(*(extractor.extract("A dog.") for _ in range(4))) == [()] * 4
+    assert most == 1
 
 
 @needs_spacy
