@@ -123,7 +123,7 @@ def parse_line(line: FoundLine, *, endpoint: str, settings: Settings) -> ParsedL
             ),
         )
     try:
-        values = _read_values(line.content, settings)
+        values = read_values(line.content, settings)
     except RefusalError as error:
         return ParsedLine(custom_id=None, refusal=error)
     except ValueError:
@@ -224,14 +224,14 @@ def _new_id() -> str:
 
 def _find_custom_id(content: bytes | None, settings: Settings) -> str | None:
     try:
-        values = _read_values(content or b"null", settings)
+        values = read_values(content or b"null", settings)
     except (RefusalError, ValueError):
         return None
     found = values.get("custom_id") if isinstance(values, dict) else None
     return found if isinstance(found, str) else None
 
 
-def _read_values(content: bytes, settings: Settings) -> Any:  # noqa: ANN401 - any JSON value
+def read_values(content: bytes, settings: Settings) -> Any:  # noqa: ANN401 - any JSON value
     """What a line stands for. Raises RefusalError for more values than any request has, ValueError for no JSON."""
     check_structure(content, settings, num_texts=max(3, 1 + settings.max_candidates))  # of a judgement, of a ranking
     return from_json(content.removeprefix(codecs.BOM_UTF8), cache_strings="none")

@@ -5,7 +5,6 @@ Counts with Wilson's intervals. Not the offline evaluation, which has the blank 
 (`vl-genrm eval`): this one is for a first look at a model, on rows that a visitor has.
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +12,11 @@ from pathlib import Path
 from scipy.stats import binomtest
 
 from genrm.types import Response
+from service.batches.lines import read_values
+from service.errors import RefusalError
 from service.exchange import ServiceError
 from service.schemas import JudgeResponse
+from service.settings import Settings
 
 NUM_BINS = 5
 
@@ -139,16 +141,17 @@ class Audit:
         return sum(abs(each.confidence - each.right.value) * each.right.total for each in bins) / total
 
 
-def read_audit_rows(path: Path, *, max_rows: int) -> list[AuditRow]:
+def read_audit_rows(path: Path, settings: Settings, *, max_rows: int) -> list[AuditRow]:
     """The comparisons of a JSONL file: lines of a batch's input, or bodies of judgements; both may have `better`.
 
-    Raises ServiceError that names the first line that is neither, also for a file without any.
+    settings: whose limits hold for each line. Raises ServiceError that names the first line that is neither, also for
+    a file without any.
     """
     rows: list[AuditRow] = []
     for number, line in _find_lines(path):
         if len(rows) == max_rows:
             break
-        rows.append(_read_row(number, line))
+        rows.append(_read_row(number, line, settings))
     if not rows:
         raise _refuse("The file has no lines. Give one comparison per line, as JSON.")
     return rows
@@ -161,10 +164,12 @@ def _find_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 yield number, line
 
 
-def _read_row(number: int, line: bytes) -> AuditRow:
+def _read_row(number: int, line: bytes, settings: Settings) -> AuditRow:
     try:
-        given = json.loads(line)
-    except (ValueError, RecursionError):
+        given = read_values(line, settings)
+    except RefusalError as error:
+        raise _refuse(f"Line {number}: {error}") from None
+    except ValueError:
         raise _refuse(f"Line {number} is not JSON. Give one comparison per line.") from None
     body = given.get("body", given) if isinstance(given, dict) else None
     if not isinstance(body, dict) or "question" not in body:

@@ -13,6 +13,7 @@ from service.playground.audit import Audit, AuditRow, read_audit_rows, summarise
 from service.playground.calls import URL, Api, find_pause_seconds
 from service.playground.cards import render_error, render_note, render_problems, render_progress, show_text
 from service.samples import Sample, write_body
+from service.settings import Settings
 
 MAX_ROWS = 500
 _AT_ONCE = 4
@@ -29,10 +30,11 @@ _Shown = tuple[str, str, str]
 
 
 class AuditTab:
-    """Builds the tab and answers its button. api: how the service is asked."""
+    """Builds the tab and answers its button. api: how the service is asked. settings: the service's."""
 
-    def __init__(self, api: Api, samples: tuple[Sample, ...]) -> None:
+    def __init__(self, api: Api, settings: Settings, samples: tuple[Sample, ...]) -> None:
         self._api = api
+        self._settings = settings
         self._samples = samples
 
     def build(self) -> None:
@@ -117,7 +119,7 @@ class AuditTab:
 
     def _read_rows(self, path: str | None, max_rows: int) -> list[AuditRow]:
         if path:
-            return read_audit_rows(Path(path), max_rows=max_rows)
+            return read_audit_rows(Path(path), self._settings, max_rows=max_rows)
         return [AuditRow(name=each.id, body=write_body(each), better=each.better) for each in self._samples[:max_rows]]
 
 
@@ -134,6 +136,8 @@ async def _judge(http: httpx.AsyncClient, row: AuditRow, audit: Audit, failures:
             failures.append((row.name, f"The row cannot be sent: {error}. Correct it in the file."))
             return
         except ServiceError as error:
+            if error.code == "too_many_requests_at_once":
+                num_tries = 1  # the other rows of this audit are in its way, and they will end
             seconds = find_pause_seconds(error, num_tries)
             if seconds is None:
                 failures.append((row.name, error.message))

@@ -178,7 +178,7 @@ def build_page(app: ASGIApp, settings: Settings) -> GradioPage:
             with gr.Tab("Batch", id="batch"):
                 BatchTab(api, samples, uploads).build()
             with gr.Tab("Audit", id="audit"):
-                AuditTab(api, samples).build()
+                AuditTab(api, settings, samples).build()
     blocks.queue(default_concurrency_limit=None)
     queue = blocks._queue  # noqa: SLF001 - Gradio has no option for how often it looks
     queue.sleep_when_free, queue.progress_update_sleep_when_free = _QUEUE_SECONDS, _PROGRESS_SECONDS

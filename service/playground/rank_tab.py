@@ -108,6 +108,10 @@ class RankTab:
                     found = await client.rerank(picture, question=question, candidates=candidates, strategy=strategy)
                 yield render_ranking(found, candidates), _show_matrix(found, candidates)
                 return
+            except UnicodeEncodeError:  # half of a surrogate pair, from a JSON list
+                note = "One has a character that UTF-8 does not know. Correct it."
+                yield render_note("The candidates cannot be sent.", note, kind="error"), ""
+                return
             except ServiceError as error:
                 seconds = find_pause_seconds(error, num_tries)
                 if seconds is None:

@@ -11,7 +11,9 @@ from service.playground.audit import Audit, AuditRow, Share, read_audit_rows, su
 from service.playground.audit_plots import render_plots
 from service.samples import load_shipped_samples, write_batch_line
 from service.schemas import JudgeResponse
+from service.settings import Settings
 
+SETTINGS = Settings()
 VERDICT = {
     "id": "v",
     "created": 0,
@@ -108,7 +110,7 @@ def test_lines_of_a_batch_and_bare_bodies_are_both_read(tmp_path: Path) -> None:
     file.write_text(
         f"{json.dumps({**line, 'better': 'B'})}\n\n{json.dumps({**line['body'], 'better': 'A'})}\n", "utf-8"
     )
-    rows = read_audit_rows(file, max_rows=10)
+    rows = read_audit_rows(file, SETTINGS, max_rows=10)
     assert [row.better for row in rows] == ["B", "A"]
     assert [row.name for row in rows] == [sample.id, "line 3"]
     assert all("better" not in row.body for row in rows)
@@ -118,7 +120,7 @@ def test_lines_of_a_batch_and_bare_bodies_are_both_read(tmp_path: Path) -> None:
 def test_no_more_rows_are_read_than_wanted(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text('{"question": "?"}\n' * 5 + "no JSON", "utf-8")
-    assert len(read_audit_rows(file, max_rows=5)) == 5
+    assert len(read_audit_rows(file, SETTINGS, max_rows=5)) == 5
 
 
 @pytest.mark.parametrize(
@@ -130,7 +132,9 @@ def test_no_more_rows_are_read_than_wanted(tmp_path: Path) -> None:
         (b"[1, 2]\n", "Line 1 is no comparison"),
         (b'{"body": "text"}\n', "Line 1 is no comparison"),
         (b"\xff\xfe\x00\n", "Line 1 is not JSON"),
-        (b"[" * 100_000, "Line 1 is not JSON"),
+        (b'{"body": ' * 300 + b"1" + b"}" * 300, "Line 1 is not JSON"),
+        (b'{"question": "?", "images": [' + b"1," * 5_000 + b"1]}", "Line 1: The JSON body has 5,0.. commas"),
+        (b"[" * 100_000, "Line 1: The JSON body has 100,000"),
     ],
 )
 def test_a_file_that_holds_no_comparisons_is_refused_with_the_line(
@@ -139,4 +143,4 @@ def test_a_file_that_holds_no_comparisons_is_refused_with_the_line(
     file = tmp_path / "rows.jsonl"
     file.write_bytes(content)
     with pytest.raises(ServiceError, match=message):
-        read_audit_rows(file, max_rows=10)
+        read_audit_rows(file, SETTINGS, max_rows=10)
