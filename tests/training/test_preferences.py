@@ -26,7 +26,9 @@ from training.jobs.files import DiskFullError
 from training.jobs.run_folder import RunFolder
 from training.preferences import vl_genrm
 from training.preferences.editing import RuleEditor
-from training.preferences.vl_genrm import Experts, NoPairsError, PairMaker, PreferenceConfig, with_own_ids
+from training.preferences.experts import Experts, open_panel
+from training.preferences.shards import NoPairsError, with_own_ids
+from training.preferences.vl_genrm import PairMaker, PreferenceConfig
 from training.sources import Example, RowError, read_pairs
 
 MakePhoto = Callable[[int], Image.Image]
@@ -115,11 +117,11 @@ async def test_a_sampled_answer_is_wrong_if_a_checker_of_statements_calls_it_fal
 
 
 def test_statements_may_be_checked_without_any_detector() -> None:
-    panel = vl_genrm.open_panel(Experts(models=(), statements="shipped"))
+    panel = open_panel(Experts(models=(), statements="shipped"))
     assert panel is not None
     assert [member.name for member in panel.members] == ["statements"]
     panel.close()
-    assert vl_genrm.open_panel(Experts(models=())) is None
+    assert open_panel(Experts(models=())) is None
     with pytest.raises(ValueError, match="miss_rate and false_alarm_rate are of detectors"):
         Experts(models=(), statements="shipped", miss_rate=0.1)
 

@@ -39,7 +39,8 @@ from training.jobs.plan import Plan, PlannedStep
 from training.jobs.processes import is_first_process, wait_for
 from training.jobs.run_folder import RESULT, RunFolder
 from training.preference_rows import write_preference_rows
-from training.preferences.vl_genrm import Experts, NoPairsError, open_panel, with_own_ids
+from training.preferences.experts import Experts, open_panel
+from training.preferences.shards import NoPairsError, name_shard, with_own_ids
 from training.sources import SOURCE_ROW, Example, count_examples, read_examples
 from training.vapr.balance import Balance, choose_dropped
 from training.vapr.editors import Editor, EditorChoice
@@ -105,13 +106,13 @@ def run(config: VaprConfig, folder: RunFolder) -> None:
     found = read_examples(config.source, images=config.images, limit=config.limit)
     examples = with_own_ids(found.rows)
     starts = range(0, len(examples), config.rows_per_shard)
-    todo = [start for start in starts if not folder.is_done(_shard(start))]
+    todo = [start for start in starts if not folder.is_done(name_shard(start))]
     if todo:
         asyncio.run(_make_shards(config, folder, examples, todo))
     counts: Counter[str] = Counter({"row skipped": len(found.skipped)})
     fates: dict[str, Counter[str]] = {}
     for start in starts:
-        result = folder.result_of(_shard(start))
+        result = folder.result_of(name_shard(start))
         counts.update(result["counts"])
         for kind, each in result["fates"].items():
             fates.setdefault(kind, Counter()).update(each)
@@ -120,7 +121,7 @@ def run(config: VaprConfig, folder: RunFolder) -> None:
         _balance(config, folder)
     balanced = folder.result_of(_BALANCE)
     for start in starts:
-        _keep_balanced(folder, _shard(start))
+        _keep_balanced(folder, name_shard(start))
     write_report(
         folder,
         counts=counts,
@@ -152,10 +153,12 @@ async def _make_shards(config: VaprConfig, folder: RunFolder, examples: Sequence
         for start in tqdm(todo, desc="vapr", unit=f"×{config.rows_per_shard} rows"):
             num_known = len(maker.identities)
             made = await maker.make(examples[start : start + config.rows_per_shard])
-            _write_shard(folder, _shard(start), made)
-            folder.append_line(_IDENTITIES, {"shard": _shard(start), "rows": maker.identities[num_known:]})
+            _write_shard(folder, name_shard(start), made)
+            folder.append_line(_IDENTITIES, {"shard": name_shard(start), "rows": maker.identities[num_known:]})
             fates = {kind: dict(each) for kind, each in made.fates.items()}
-            folder.mark_done(_shard(start), {"counts": dict(made.counts), "fates": fates, "num_pairs": len(made.rows)})
+            folder.mark_done(
+                name_shard(start), {"counts": dict(made.counts), "fates": fates, "num_pairs": len(made.rows)}
+            )
 
 
 @dataclass(kw_only=True, slots=True)
@@ -248,10 +251,6 @@ def _build_maker(config: VaprConfig, folder: RunFolder, tools: _Tools) -> PairMa
         accepted=accepted,
         known=known,
     )
-
-
-def _shard(start: int) -> str:
-    return f"rows-{start:08}"
 
 
 def _write_shard(folder: RunFolder, shard: str, made: Made) -> None:

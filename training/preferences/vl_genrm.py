@@ -13,51 +13,42 @@ Run: `vl-genrm train preferences CONFIG`.
 """
 
 import asyncio
-import io
 import json
 import random
-import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import chain, count
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from PIL.Image import Image
-from pydantic import Field, model_validator
+from pydantic import Field
 from tqdm import tqdm
 
-from experts.contract import Expert
 from experts.panel import ExpertPanel
 from genrm.engines.contract import Engine, Prompt, Sampling
-from genrm.errors import GenRMError
 from genrm.evidence import Examination
-from genrm.shipped import expert_folder, policy_folder
 from genrm.types import Comparison
 from training.engines import HARMLESS, EngineChoice, open_engine
 from training.jobs.config import JobConfig, Section
-from training.jobs.files import replacing
 from training.jobs.job import Job
 from training.jobs.plan import Plan, PlannedStep
 from training.jobs.processes import is_first_process, wait_for
 from training.jobs.run_folder import RESULT, RunFolder
+from training.preference_rows import encode_images, write_rows
 from training.preferences.card import write_card
 from training.preferences.editing import RuleEditor
+from training.preferences.experts import Experts, open_panel
 from training.preferences.filters import Outcome, check_pair
 from training.preferences.repetition import Identity, SeenRows, identify, words_of
+from training.preferences.shards import DATA, NoPairsError, name_shard, with_own_ids
 from training.refusals import ask_in_parts
 from training.sources import SOURCE_ROW, Example, RowError, Skipped, count_examples, log_skipped, read_examples
 
-DATA = "data"
 _SECONDS_PER_ROW = 0.04
 """Of experts, about, whatever the model."""
 _IDENTITIES = "rows.jsonl"
 """What the rows of each shard are identified by."""
-
-
-class NoPairsError(GenRMError, ValueError):
-    """No candidate passed. The message counts what became of each; mend the source, the images or the filters."""
 
 
 class Sampled(Section):
@@ -67,47 +58,6 @@ class Sampled(Section):
     temperature: float = Field(1.0, gt=0)
     top_p: float = Field(0.95, gt=0, le=1)
     max_tokens: int = Field(256, ge=1)
-
-
-class Experts(Section):
-    """Who establishes what is in an image."""
-
-    models: tuple[str, ...] = Field(
-        ("shipped",),
-        description="Grounding DINO folders or hub ids, or shipped; without any expert nothing is filtered.",
-    )
-    statements: str | None = Field(
-        None,
-        min_length=1,
-        description="Folder or hub id of a model that checks what detectors cannot, whole sentences, or shipped.",
-    )
-    miss_rate: float = Field(0.0, ge=0, le=1, description="Injected misses, for studies of noisy experts.")
-    false_alarm_rate: float = Field(0.0, ge=0, le=1, description="Injected false alarms, for the same.")
-
-    @property
-    def are_asked(self) -> bool:
-        """Whether there are any."""
-        return bool(self.models) or self.statements is not None
-
-    @property
-    def model_names(self) -> tuple[str, ...]:
-        """Detectors and the checker of statements, the shipped ones filled in."""
-        checkers = () if self.statements is None else (self.statements,)
-        return (
-            *(str(expert_folder()) if model == "shipped" else model for model in self.models),
-            *(str(policy_folder()) if model == "shipped" else model for model in checkers),
-        )
-
-    @property
-    def plan_notes(self) -> tuple[str, ...]:
-        """What a plan does not know about them."""
-        return () if self.statements is None else ("What reading statements takes depends on that model: not counted.",)
-
-    @model_validator(mode="after")
-    def _check_noise(self) -> Self:
-        if not self.models and (self.miss_rate or self.false_alarm_rate):
-            raise ValueError("miss_rate and false_alarm_rate are of detectors, and models names none")
-        return self
 
 
 class PreferenceConfig(JobConfig):
@@ -242,7 +192,7 @@ class PairMaker:
                 rows.append(_row(example, reference, candidate, examination, outcome, number=number))
         counts["over the cap of pairs per row"] += max(0, len(rows) - self._config.pairs_per_row)
         kept = rows[: self._config.pairs_per_row]
-        stored = [{"bytes": _encode(image), "path": None} for image in images] if kept else []
+        stored = encode_images(images) if kept else []
         return [row | {"images": stored} for row in kept]
 
     async def _examine(
@@ -286,12 +236,12 @@ def run(config: PreferenceConfig, folder: RunFolder) -> None:
     examples = with_own_ids(found.rows)
     editor = RuleEditor((e.question, e.reference) for e in examples if e.reference is not None)
     blocks = range(0, len(examples), config.rows_per_shard)
-    todo = [start for start in blocks if not folder.is_done(_shard(start))]
+    todo = [start for start in blocks if not folder.is_done(name_shard(start))]
     if todo:
         asyncio.run(_make_shards(config, folder, examples, editor, todo))
     fates: Counter[str] = Counter({"row-skipped": len(found.skipped)})
     for start in blocks:
-        fates.update(folder.result_of(_shard(start)))
+        fates.update(folder.result_of(name_shard(start)))
     if not any(read_metadata(path).num_rows for path in (folder.path / DATA).glob("*.parquet")):
         counted = ", ".join(f"{name}: {number:,}" for name, number in sorted(fates.items()) if number)
         raise NoPairsError(
@@ -302,74 +252,29 @@ def run(config: PreferenceConfig, folder: RunFolder) -> None:
     write_card(folder, dict(fates), seed=config.seed)
 
 
-def with_own_ids(examples: Sequence[Example]) -> list[Example]:
-    """The rows, each with an id of its own, which pairs are named after: a repeated one gets the row's number, or the
-    next that makes it another.
-    """
-    seen: set[str] = set()
-    own = []
-    for number, example in enumerate(examples):
-        names = (f"{example.id}-{suffix}" for suffix in count(number))
-        name = next(name for name in chain((example.id,), names) if name not in seen)
-        own.append(replace(example, id=name) if name != example.id else example)
-        seen.add(name)
-    return own
-
-
 async def _make_shards(
     config: PreferenceConfig, folder: RunFolder, examples: Sequence[Example], editor: RuleEditor, todo: Sequence[int]
 ) -> None:
     engine, panel = open_engine(config.engine), open_panel(config.experts, seed=config.seed)
     await engine.start()
     try:
-        lines = folder.read_lines(
-            _IDENTITIES
-        )  # a shard that a kill left unfinished is made again, and has been in no other
         known = [
             (words, tuple(pictures))
-            for line in lines
-            if folder.is_done(line["shard"])
+            for line in folder.read_lines(_IDENTITIES)
+            if folder.is_done(line["shard"])  # one that a kill left unfinished is made again, and has been in no other
             for words, pictures in line["rows"]
         ]
         maker = PairMaker(engine, panel, editor, config, known=known)
         for start in tqdm(todo, desc="preferences", unit=f"×{config.rows_per_shard} rows"):
             num_known = len(maker.identities)
             rows, counts = await maker.make(examples[start : start + config.rows_per_shard], first_index=start)
-            _write_shard(folder.path / DATA / f"{_shard(start)}.parquet", rows)
-            folder.append_line(_IDENTITIES, {"shard": _shard(start), "rows": maker.identities[num_known:]})
-            folder.mark_done(_shard(start), dict(counts))
+            _write_shard(folder.path / DATA / f"{name_shard(start)}.parquet", rows)
+            folder.append_line(_IDENTITIES, {"shard": name_shard(start), "rows": maker.identities[num_known:]})
+            folder.mark_done(name_shard(start), dict(counts))
     finally:
         await engine.close()
         if panel is not None:
             panel.close()
-
-
-def open_panel(experts: Experts, *, seed: int = 0) -> ExpertPanel | None:
-    """The experts of a job, loaded; None for none."""
-    if not experts.are_asked:
-        return None
-    from experts.grounding_dino import GroundingDino
-    from experts.noisy import NoisyExpert
-
-    opened: list[Expert] = []
-    for number, model in enumerate(experts.model_names[: len(experts.models)]):
-        expert: Expert = GroundingDino.load(model, name=f"grounding-dino-{number + 1}")
-        if experts.miss_rate or experts.false_alarm_rate:
-            expert = NoisyExpert(
-                expert, miss_rate=experts.miss_rate, false_alarm_rate=experts.false_alarm_rate, seed=seed
-            )
-        opened.append(expert)
-    checkers = []
-    if experts.statements is not None:
-        from experts.likelihood_checker import LikelihoodChecker
-
-        checkers.append(LikelihoodChecker.load(experts.statements))
-    # Nobody waits for an answer, and a pair that was not fully examined is lost: no limit that a slow machine meets.
-    return ExpertPanel(opened, checkers=checkers, timeout_seconds=3600, max_statements=sys.maxsize)
-
-
-def _shard(start: int) -> str:
-    return f"rows-{start:08}"
 
 
 def _row(
@@ -399,22 +304,13 @@ def _row(
     }
 
 
-def _encode(image: Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
 def _write_shard(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    from datasets import Dataset, Features, List, Value
+    from datasets import Features, List, Value
     from datasets import Image as ImageFeature
 
     texts = ("question", "chosen", "rejected", "group", "error_kind", "chosen_by", "rejected_by", "passed")
     columns = ("id", SOURCE_ROW, *texts, "evidence_chosen", "evidence_rejected", "sightings")
-    features = Features({"images": List(ImageFeature()), **{name: Value("string") for name in columns}})
-    data_set = Dataset.from_dict({name: [row[name] for row in rows] for name in features}, features=features)
-    with replacing(path) as new:
-        data_set.to_parquet(str(new))
+    write_rows(path, rows, Features({"images": List(ImageFeature()), **{name: Value("string") for name in columns}}))
 
 
 def _plan(config: PreferenceConfig) -> Plan:
