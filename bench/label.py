@@ -32,9 +32,8 @@ from genrm.prompts import render_prompt
 from genrm.shipped import judge_folder
 from genrm.types import Comparison, Mode
 from training.jobs.files import read_json
-from training.jobs.run_folder import STATE
+from training.jobs.run_folder import STATE, name_shard
 from training.labelling.candidates import CandidateTable
-from training.labelling.finished import name_shard
 
 _SAMPLE_SECONDS = 2.0
 _MAX_GROWTH_PERCENT = 5.0

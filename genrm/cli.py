@@ -11,6 +11,7 @@ import errno
 import sys
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points, version
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -22,7 +23,7 @@ _OWN_MISTAKES = frozenset(
     {errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR}
     | {errno.ENOTEMPTY, errno.EPERM, errno.EROFS}
 )
-"""What the file system says of a path that somebody chose; anything else is a fault of ours or of the machine."""
+"""What the file system says of a path that cannot be used as it was meant to be."""
 
 
 def find_commands() -> dict[str, EntryPoint]:
@@ -67,8 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except GenRMError as error:
         _refuse(str(error))
     except OSError as error:
-        if error.filename is None or error.errno not in _OWN_MISTAKES:
-            raise
+        if error.errno not in _OWN_MISTAKES or not _is_given(error.filename, arguments):
+            raise  # a fault of ours, or of the machine
         _refuse(f"{error.filename}: {error.strerror}. Give another path, or see to this one.")
     except UnicodeEncodeError:
         unreadable = [argument for argument in arguments if not _is_text(argument)]
@@ -80,6 +81,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _refuse(message: str) -> NoReturn:
     typer.echo(f"vl-genrm: {message}", err=True)
     sys.exit(1)
+
+
+def _is_given(path: object, arguments: Sequence[str]) -> bool:
+    """Whether an argument names this path, or a folder that it is in."""
+    if not isinstance(path, str):
+        return False
+    places = {Path(path).absolute(), *Path(path).absolute().parents}
+    return any(Path(argument.rpartition("=")[2]).absolute() in places for argument in arguments if argument)
 
 
 def _is_text(argument: str) -> bool:

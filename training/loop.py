@@ -30,7 +30,7 @@ from training.jobs.run_folder import RESULT, RunFolder
 from training.jobs.shared_steps import do_once
 from training.measuring import Measuring, measure, plan_measuring
 from training.preferences import vl_genrm
-from training.preferences.shards import DATA
+from training.preferences.pairs import DATA
 from training.preferences.vl_genrm import PreferenceConfig
 from training.rejection import BEST, ROUNDS, RejectConfig, plan_rounds
 

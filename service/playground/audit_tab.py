@@ -137,7 +137,7 @@ async def _judge(http: httpx.AsyncClient, row: AuditRow, audit: Audit, failures:
             return
         except ServiceError as error:
             if error.code == "too_many_requests_at_once":
-                num_tries = 1  # the other rows of this audit are in its way, and they will end
+                num_tries = 1  # rows of this audit are in each other's way: until it is stopped
             seconds = find_pause_seconds(error, num_tries)
             if seconds is None:
                 failures.append((row.name, error.message))

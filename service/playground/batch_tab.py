@@ -20,8 +20,8 @@ from service.playground.cards import render_error, render_note, render_pause, re
 from service.playground.uploads import UploadFolder
 from service.samples import Sample, write_batch_line
 
-_LOOK_EVERY, _LOOK_AT_LEAST_EVERY = 0.5, 5.0
-"""Seconds between two looks at a batch, at its start and when it takes long: each counts for the visitor's quota."""
+_MIN_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.5, 5.0
+"""Between two looks at a batch, at its start and when it takes long: each counts for the visitor's quota."""
 _MAX_FAILURES_SHOWN = 20
 _MAX_FAILURE_BYTES = 200_000
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
@@ -166,7 +166,7 @@ class BatchTab:
             )
             if batch.status in _ENDED:
                 return
-            await asyncio.sleep(min(_LOOK_AT_LEAST_EVERY, max(_LOOK_EVERY, (time.monotonic() - started) / 20)))
+            await asyncio.sleep(min(_MAX_PAUSE_SECONDS, max(_MIN_PAUSE_SECONDS, (time.monotonic() - started) / 20)))
             batch = await _look(http, batch.id)
 
     async def _start(self, http: httpx.AsyncClient, path: Path) -> BatchObject:
@@ -217,11 +217,11 @@ async def _look(http: httpx.AsyncClient, batch_id: str) -> BatchObject:
 
 async def _get(http: httpx.AsyncClient, path: str) -> httpx.Response:
     """The answer, asked for again where the service says later: the batch goes on meanwhile. Raises ServiceError."""
-    return await _ask_patiently(lambda: _get_once(http, path))
 
+    async def ask() -> httpx.Response:
+        return require_success(await http.get(path))
 
-async def _get_once(http: httpx.AsyncClient, path: str) -> httpx.Response:
-    return require_success(await http.get(path))
+    return await _ask_patiently(ask)
 
 
 async def _ask_patiently(ask: Callable[[], Awaitable[T]]) -> T:

@@ -44,6 +44,11 @@ def fail_of_itself() -> None:
     raise OSError(errno.ENOTCONN, "Not connected")
 
 
+def read_own() -> None:
+    """Fail on a file that nobody named."""
+    Path("/missing/of-ours").read_text()
+
+
 def encode_own() -> None:
     """Fail on a text that nobody gave."""
     "\udcff".encode()
@@ -138,7 +143,10 @@ def test_bytes_that_are_no_text_are_named(refusal: Callable[..., str]) -> None:
     assert refusal("encode", "a\udcff") == "vl-genrm: Not UTF-8: 'a\\udcff'. Texts are given in UTF-8.\n"
 
 
-@pytest.mark.parametrize(("target", "error"), [("fail_of_itself", OSError), ("encode_own", UnicodeEncodeError)])
+@pytest.mark.parametrize(
+    ("target", "error"),
+    [("fail_of_itself", OSError), ("read_own", FileNotFoundError), ("encode_own", UnicodeEncodeError)],
+)
 def test_faults_of_our_own_keep_their_traceback(
     monkeypatch: pytest.MonkeyPatch, target: str, error: type[Exception]
 ) -> None:

@@ -20,7 +20,7 @@ from training.ipa.settings import IpaConfig
 from training.jobs.config import read_config
 from training.jobs.run_folder import ConfigChangedError, RunFolder
 from training.preferences import ipa
-from training.preferences.shards import NoPairsError
+from training.preferences.pairs import NoPairsError
 from training.sources import Pair, read_pairs
 from training.tables import SourceError
 from training.train_commands import app

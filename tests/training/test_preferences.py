@@ -27,7 +27,7 @@ from training.jobs.run_folder import RunFolder
 from training.preferences import vl_genrm
 from training.preferences.editing import RuleEditor
 from training.preferences.experts import Experts, open_panel
-from training.preferences.shards import NoPairsError, with_own_ids
+from training.preferences.pairs import NoPairsError, with_own_ids
 from training.preferences.vl_genrm import PairMaker, PreferenceConfig
 from training.sources import Example, RowError, read_pairs
 

@@ -165,6 +165,11 @@ class RunFolder:
         self.write_json(ENVIRONMENT, [*starts, {**describe_environment(), "seed": config.seed}])
 
 
+def name_shard(start: int) -> str:
+    """The name of the shard, and of its step, whose first row has this number."""
+    return f"rows-{start:08}"
+
+
 def wait_until_free(path: Path, *, on_wait: Callable[[], None]) -> None:
     """Return when no process works in a run folder. on_wait: called once, before waiting, if one does."""
     if not path.exists():

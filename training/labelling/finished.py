@@ -14,16 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from training.jobs.files import append_json_line, read_json, read_json_lines, write_json
-from training.jobs.run_folder import RunFolder
+from training.jobs.run_folder import RunFolder, name_shard
 
 JUDGE = "judge"
 """The step of the run folder whose result says who judges."""
 _NOTES = "finished"
-
-
-def name_shard(start: int) -> str:
-    """The name of the shard, and of its step, whose first row has this number."""
-    return f"rows-{start:08}"
 
 
 def note_finished(output: Path, start: int, note: Mapping[str, Any]) -> None:

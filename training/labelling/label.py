@@ -27,9 +27,9 @@ from training.evaluation.judges import JudgeChoice, PairJudge, open_judge
 from training.evaluation.judging import gather_or_cancel
 from training.html_report.labelled import leave_label_page
 from training.jobs.config import JobConfig, Section
-from training.jobs.run_folder import RunFolder
+from training.jobs.run_folder import RunFolder, name_shard
 from training.labelling.candidates import Candidates, CandidateTable
-from training.labelling.finished import JUDGE, adopt_finished, drop_notes, name_shard
+from training.labelling.finished import JUDGE, adopt_finished, drop_notes
 from training.labelling.rules import KeepRules, Labelled, choose
 from training.labelling.summary import write_summary
 from training.labelling.tables import (

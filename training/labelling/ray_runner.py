@@ -18,9 +18,9 @@ from typing import Any
 
 from genrm.errors import EngineError, GenRMError, ModelLoadError
 from training.jobs.files import DiskFullError
-from training.jobs.run_folder import RunFolder
+from training.jobs.run_folder import RunFolder, name_shard
 from training.labelling.candidates import CandidateTable
-from training.labelling.finished import JUDGE, count_attempt, name_shard, note_finished, read_note
+from training.labelling.finished import JUDGE, count_attempt, note_finished, read_note
 from training.labelling.label import (
     Blocks,
     LabelConfig,

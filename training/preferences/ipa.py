@@ -27,7 +27,7 @@ from training.jobs.plan import Plan, PlannedStep
 from training.jobs.processes import is_first_process, wait_for
 from training.jobs.run_folder import RESULT, RunFolder
 from training.jobs.training_state import TrainingWatch
-from training.preferences.shards import NoPairsError, with_own_ids
+from training.preferences.pairs import NoPairsError, with_own_ids
 from training.sources import count_examples, read_examples
 from training.tables import SourceError
 

@@ -37,10 +37,10 @@ from training.jobs.files import replacing, write_text
 from training.jobs.job import Job
 from training.jobs.plan import Plan, PlannedStep
 from training.jobs.processes import is_first_process, wait_for
-from training.jobs.run_folder import RESULT, RunFolder
+from training.jobs.run_folder import RESULT, RunFolder, name_shard
 from training.preference_rows import write_preference_rows
 from training.preferences.experts import Experts, open_panel
-from training.preferences.shards import NoPairsError, name_shard, with_own_ids
+from training.preferences.pairs import NoPairsError, with_own_ids
 from training.sources import SOURCE_ROW, Example, count_examples, read_examples
 from training.vapr.balance import Balance, choose_dropped
 from training.vapr.editors import Editor, EditorChoice

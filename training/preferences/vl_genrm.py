@@ -34,14 +34,14 @@ from training.jobs.config import JobConfig, Section
 from training.jobs.job import Job
 from training.jobs.plan import Plan, PlannedStep
 from training.jobs.processes import is_first_process, wait_for
-from training.jobs.run_folder import RESULT, RunFolder
+from training.jobs.run_folder import RESULT, RunFolder, name_shard
 from training.preference_rows import encode_images, write_rows
 from training.preferences.card import write_card
 from training.preferences.editing import RuleEditor
 from training.preferences.experts import Experts, open_panel
 from training.preferences.filters import Outcome, check_pair
+from training.preferences.pairs import DATA, NoPairsError, with_own_ids
 from training.preferences.repetition import Identity, SeenRows, identify, words_of
-from training.preferences.shards import DATA, NoPairsError, name_shard, with_own_ids
 from training.refusals import ask_in_parts
 from training.sources import SOURCE_ROW, Example, RowError, Skipped, count_examples, log_skipped, read_examples
 

@@ -25,8 +25,8 @@ from genrm.shipped import judge_folder
 from service.app import create_app
 from service.server import JudgeServer, format_url, open_port
 from service.settings import load_settings
-from training.jobs.run_folder import STATE, RunFolder
-from training.labelling.finished import adopt_finished, name_shard, note_finished
+from training.jobs.run_folder import STATE, RunFolder, name_shard
+from training.labelling.finished import adopt_finished, note_finished
 from training.labelling.label import JudgeSection, LabelConfig, OtherJudgeError, run
 from training.labelling.ray_cluster import ClusterError, Demand, RayOptions, choose_demand, count_fitting, open_cluster
 from training.labelling.ray_runner import ShardWorker, label_on_ray

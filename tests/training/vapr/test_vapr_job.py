@@ -13,7 +13,7 @@ from training.jobs.config import read_config
 from training.jobs.run_folder import RunFolder
 from training.preference_rows import write_preference_rows
 from training.preferences import vapr
-from training.preferences.shards import NoPairsError
+from training.preferences.pairs import NoPairsError
 from training.preferences.vapr import VaprConfig
 from training.sources import read_pairs
 

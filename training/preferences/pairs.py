@@ -1,8 +1,4 @@
-"""Shards of preference data: blocks of source rows that are worked on together, and one file each.
-
-A killed job goes on with the first block whose file is not finished. Rows need ids of their own, since pairs are named
-after them.
-"""
+"""What jobs that make preference data share: where pairs lie, what they are named after, and that none was made."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,11 +13,6 @@ DATA = "data"
 
 class NoPairsError(GenRMError, ValueError):
     """No candidate passed. The message counts what became of each; mend the source, the images or the filters."""
-
-
-def name_shard(start: int) -> str:
-    """The name of the shard, and of its step, whose first row has this number."""
-    return f"rows-{start:08}"
 
 
 def with_own_ids(examples: Sequence[Example]) -> list[Example]:
